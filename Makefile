@@ -1,0 +1,38 @@
+# quickstart and test work on a bare machine with Python 3.11, with nothing else done before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: quickstart test check selftest clean
+
+quickstart: $(VENV)/.quickstart
+	$(BIN)/harness run quickstart
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+selftest: $(VENV)/.quickstart
+	$(BIN)/harness selftest
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.quickstart: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing PyTorch (CPU), ONNX Runtime and the harness into $(VENV); about a minute and a half"
+	$(PIP) --editable '.[quickstart]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing the harness with its development tools into $(VENV); about a minute and a half"
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.quickstart
+
+clean:
+	rm -rf $(VENV) build dist

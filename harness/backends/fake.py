@@ -1,0 +1,101 @@
+"""A backend whose cost and faults are known, for the tests and for ``harness selftest``.
+
+Its artifact says what a call does: ``spin`` keeps the core busy until a time has passed; ``work`` does a fixed
+amount of arithmetic, so that a disturbed host shows. A slow-down and a fault can be asked for by options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from harness.backends.base import Arrays, Backend, LowerRequest, Session, SessionOptions
+from harness.errors import OutOfMemoryError, UnsupportedError
+
+FAULTS = ("exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
+
+
+class FakeBackend(Backend):
+    """Options: ``spin_s`` or ``work`` (iterations), ``slowdown`` (0.05 is five percent more), ``fault``."""
+
+    name = "fake"
+    summary = "known cost and known faults, for the tests and the selftest"
+    format = "fake-json"
+    distributions = ()
+    option_names: ClassVar[frozenset[str]] = frozenset({"spin_s", "work", "slowdown", "fault", "fault_after"})
+
+    def import_runtime(self) -> None:
+        """Nothing to import."""
+
+    def lower(self, module: Any, request: LowerRequest) -> None:
+        """Write what a call shall do; raises UnsupportedError for the fault of that name."""
+        options = dict(request.options)
+        if options.get("fault") == "unsupported":
+            raise UnsupportedError("fake operator FancyConv has no kernel")
+        if options.get("fault") == "crash-build":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        (request.directory / "fake.json").write_text(json.dumps({"options": options, "scale": module.scale}))
+
+    def load(self, directory: Path, session: SessionOptions) -> Session:
+        """Open the artifact."""
+        document = json.loads((directory / "fake.json").read_text())
+        return FakeSession(document["options"], document["scale"], session.threads)
+
+
+class FakeSession(Session):
+    """Outputs are ``scale`` times the input; the cost of a call is exact."""
+
+    def __init__(self, options: Mapping[str, Any], scale: float, threads: int) -> None:
+        factor = 1.0 + float(options.get("slowdown", 0.0))
+        self._spin_ns = int(1e9 * float(options.get("spin_s", 0.0)) * factor)
+        self._work = int(float(options.get("work", 0)) * factor)
+        self._fault = options.get("fault")
+        self._fault_after = int(options.get("fault_after", 0))
+        self._scale = scale
+        self._threads = threads
+        self._calls = 0
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Spend the time, then return one array of the first input's shape."""
+        end = time.perf_counter_ns() + self._spin_ns
+        self._calls += 1
+        outputs = inputs[0] * np.float32(self._scale)
+        if self._fault and self._calls > self._fault_after:
+            outputs = self._misbehave(outputs)
+        _work(self._work)
+        while time.perf_counter_ns() < end:
+            pass
+        return (outputs,)
+
+    def _misbehave(self, outputs: Any) -> Any:
+        if self._fault == "exception":
+            raise RuntimeError("the fake model raises on purpose")
+        if self._fault == "oom":
+            raise OutOfMemoryError("the fake model could not allocate 1 TB")
+        if self._fault == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self._fault == "hang":
+            time.sleep(3600)
+        if self._fault == "nan":
+            return outputs * np.float32("nan")
+        if self._fault == "wrong":
+            return outputs + np.float32(1.0)
+        return outputs
+
+    def executed(self) -> dict[str, Any]:
+        """Report what was asked for; a fake has no runtime to ask."""
+        return {"threads": self._threads, "provider": "fake", "precision": "float32"}
+
+
+def _work(iterations: int) -> int:
+    value = 1
+    for _ in range(iterations):
+        value = (value * 1664525 + 1013904223) & 0xFFFFFFFF
+    return value

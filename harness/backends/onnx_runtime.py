@@ -1,0 +1,116 @@
+"""ONNX Runtime on its CPU provider. A measuring process imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.backends.base import (
+    Arrays,
+    Backend,
+    LowerRequest,
+    Session,
+    SessionOptions,
+    as_arrays,
+    first_line,
+    raise_if_out_of_memory,
+)
+from harness.backends.onnx_export import MODEL_FILE, export_onnx
+from harness.errors import UnsupportedError
+
+PROVIDER = "CPUExecutionProvider"
+_FORMATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+
+
+class OnnxRuntimeBackend(Backend):
+    """Exports with a free batch size.
+
+    Options: ``graph_optimization``, the level of graph rewriting; the layout rewriting that pays for
+    convolutions comes with ``all`` only.
+    """
+
+    name = "onnxruntime"
+    summary = "ONNX Runtime, CPU provider"
+    format = "onnx"
+    distributions = ("onnxruntime",)
+    build_distributions = ("torch", "onnx", "onnxscript")
+    extra = "onnxruntime"
+    option_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "graph_optimization": ("all", "extended", "basic", "disable")
+    }
+    option_names = frozenset(option_values)
+
+    def import_runtime(self) -> None:
+        """Import onnxruntime."""
+        import onnxruntime  # noqa: F401
+
+    def lower(self, module: Any, request: LowerRequest) -> None:
+        """Export to ``model.onnx``; raises UnsupportedError where the batch size cannot be free."""
+        export_onnx(module, request, dynamic_batch=True)
+
+    def load(self, directory: Path, session: SessionOptions) -> Session:
+        """Create the session; raises UnsupportedError when an operator or its data type has no kernel."""
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph, NotImplemented  # noqa: A004
+
+        level = self.option(session.options, "graph_optimization")
+        levels = onnxruntime.GraphOptimizationLevel
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = session.threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = {
+            "all": levels.ORT_ENABLE_ALL,
+            "extended": levels.ORT_ENABLE_EXTENDED,
+            "basic": levels.ORT_ENABLE_BASIC,
+            "disable": levels.ORT_DISABLE_ALL,
+        }[level]
+        before = _process_threads()
+        try:
+            opened = onnxruntime.InferenceSession(str(directory / MODEL_FILE), options, providers=[PROVIDER])
+        except (NotImplemented, InvalidGraph) as error:
+            raise UnsupportedError(f"ONNX Runtime refuses the model: {first_line(error)}") from error
+        except Exception as error:
+            raise_if_out_of_memory(error)
+            raise
+        # The caller works too, so a pool of n threads starts n - 1.
+        return OnnxRuntimeSession(opened, threads=1 + _process_threads() - before, level=level)
+
+
+class OnnxRuntimeSession(Session):
+    """An inference session: host arrays in the order of the graph's inputs, all outputs back."""
+
+    def __init__(self, session: Any, *, threads: int, level: str) -> None:
+        self._session = session
+        self._threads = threads
+        self._level = level
+        self._names = [item.name for item in session.get_inputs()]
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run one batch. Raises OutOfMemoryError where ONNX Runtime cannot allocate."""
+        try:
+            return as_arrays(self._session.run(None, dict(zip(self._names, inputs, strict=True))))
+        except Exception as error:
+            raise_if_out_of_memory(error)
+            raise
+
+    def executed(self) -> dict[str, Any]:
+        """Return the threads that really started, the providers in use and the model's number format.
+
+        ``precision`` is what the model declares: ``int8`` when ONNX Runtime's quantizer wrote it.
+        """
+        import onnxruntime
+
+        quantized = self._session.get_modelmeta().producer_name == "onnx.quantize"
+        declared = self._session.get_inputs()[0].type
+        return {
+            "threads": self._threads,
+            "provider": ", ".join(self._session.get_providers()),
+            "precision": "int8" if quantized else _FORMATS.get(declared, declared),
+            "graph_optimization": self._level,
+            "onnxruntime": onnxruntime.__version__,
+        }
+
+
+def _process_threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())

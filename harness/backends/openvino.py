@@ -1,0 +1,117 @@
+"""OpenVINO on the CPU, from the same ONNX export. A measuring process imports neither torch nor onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from harness.backends.base import (
+    Arrays,
+    Backend,
+    LowerRequest,
+    Session,
+    SessionOptions,
+    as_arrays,
+    raise_if_out_of_memory,
+)
+from harness.backends.onnx_export import MODEL_FILE, export_onnx
+from harness.errors import UnsupportedError
+
+_FORMATS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+
+class OpenVinoBackend(Backend):
+    """Exports with fixed shapes, for which OpenVINO compiles the better code.
+
+    Options: ``precision`` of the arithmetic. It is always stated, because OpenVINO's own default is bfloat16
+    on a CPU that has it, and FP32 would be compared with that unawares.
+    """
+
+    name = "openvino"
+    summary = "OpenVINO, CPU device"
+    format = "onnx"
+    distributions = ("openvino",)
+    build_distributions = ("torch", "onnx", "onnxscript")
+    extra = "openvino"
+    static_batch = True
+    option_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {"precision": ("f32", "bf16")}
+    option_names = frozenset(option_values)
+
+    def import_runtime(self) -> None:
+        """Import openvino."""
+        import openvino  # noqa: F401
+
+    def lower(self, module: Any, request: LowerRequest) -> None:
+        """Export to ``model.onnx``; raises UnsupportedError where that is impossible."""
+        export_onnx(module, request, dynamic_batch=False)
+
+    def load(self, directory: Path, session: SessionOptions) -> Session:
+        """Read and compile the model; raises UnsupportedError when OpenVINO refuses it."""
+        import openvino
+
+        precision = self.option(session.options, "precision")
+        properties = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": session.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        core = openvino.Core()
+        try:
+            compiled = core.compile_model(core.read_model(directory / MODEL_FILE), "CPU", properties)
+        except RuntimeError as error:
+            raise_if_out_of_memory(error)
+            raise UnsupportedError(f"OpenVINO refuses the model: {_reason(error)}") from error
+        opened = OpenVinoSession(compiled)
+        if opened.precision != precision:
+            raise UnsupportedError(
+                f"OpenVINO would run {opened.precision} instead of {precision}: this CPU has no such arithmetic"
+            )
+        return opened
+
+
+class OpenVinoSession(Session):
+    """One compiled model with one inference request; outputs are copies that the next call leaves alone."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+
+    @property
+    def precision(self) -> str:
+        """OpenVINO's name of the arithmetic's format, such as ``f32``, as the compiled model reports it."""
+        # Not Type.to_dtype(): numpy has no bfloat16, so that answers float16.
+        return str(self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        """Run one batch. Raises OutOfMemoryError where OpenVINO cannot allocate."""
+        try:
+            results = self._request.infer(list(inputs), share_inputs=True, share_outputs=False)
+        except RuntimeError as error:
+            raise_if_out_of_memory(error)
+            raise
+        return as_arrays(list(results.values()))
+
+    def executed(self) -> dict[str, Any]:
+        """Return precision, threads and devices as the compiled model reports them."""
+        import openvino
+
+        read = self._compiled.get_property
+        return {
+            "threads": int(read("INFERENCE_NUM_THREADS")),
+            "provider": ", ".join(read("EXECUTION_DEVICES")),
+            "precision": _FORMATS.get(self.precision, self.precision),
+            "streams": int(read("NUM_STREAMS")),
+            "openvino": openvino.__version__,
+        }
+
+    def close(self) -> None:
+        """Release the request and the compiled model."""
+        del self._request, self._compiled
+
+
+def _reason(error: BaseException) -> str:
+    """Return the last line of OpenVINO's message that says something: those before it name source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in reversed(lines) if line), type(error).__name__)

@@ -1,0 +1,78 @@
+"""``harness list models|passes|backends|suites``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from harness.cli.console import CONSOLE
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    MODELS = "models"
+    PASSES = "passes"
+    BACKENDS = "backends"
+    SUITES = "suites"
+
+
+def list_(kind: Kind = typer.Argument(help="What to list.")) -> None:
+    """List what a suite may name, and what cannot be used here with the reason."""
+    from harness import catalog  # here, so that --help stays instant
+    from harness.backends import BACKENDS
+    from harness.passes import PASSES
+    from harness.suite import read_suite
+    from harness.zoo import load_model, model_files
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    if kind is Kind.MODELS:
+        _columns(table, "model", "task", "metric", "what", "license", "here")
+        for name in model_files():
+            if not name.startswith("_"):
+                m = load_model(name)
+                table.add_row(name, m.task, m.metric, escape(m.summary), m.license, _here(catalog.model_unavailable(m)))
+    elif kind is Kind.BACKENDS:
+        _columns(table, "backend", "artifact", "what", "options", "here")
+        for name in BACKENDS:
+            b = BACKENDS.get(name)
+            options = ", ".join(sorted(b.option_names)) or "-"
+            table.add_row(name, b.format, escape(b.summary), options, _here(catalog.backend_unavailable(name)))
+    elif kind is Kind.PASSES:
+        _columns(table, "pass", "form", "what", "parameters", *BACKENDS, "here")
+        for name in PASSES:
+            cls = PASSES.get(name)
+            params = ", ".join(f"{k}={v}" for k, v in cls().params().items()) or "-"
+            marks = ["no" if cls.unsupported_on(b) else "[green]yes[/green]" for b in BACKENDS]
+            table.add_row(
+                name,
+                cls.form,
+                escape(cls.summary),
+                escape(params),
+                *marks,
+                _here(catalog.pass_unavailable(cls)),
+            )
+    else:
+        _columns(table, "suite", "experiments", "what")
+        for name, path in catalog.suite_files().items():
+            spec = read_suite(path).spec
+            table.add_row(name, str(len(spec.experiments)), escape(spec.description))
+    CONSOLE.print(table)
+    if kind is Kind.PASSES:
+        for name in PASSES:
+            for backend in BACKENDS:
+                reason = PASSES.get(name).unsupported_on(backend)
+                if reason:
+                    CONSOLE.print(f"[dim]{escape(reason)}[/dim]")
+
+
+def _columns(table: Table, *names: str) -> None:
+    for name in names:
+        table.add_column(name, overflow="fold")
+
+
+def _here(reason: str | None) -> str:
+    return f"[yellow]{escape(reason)}[/yellow]" if reason else "[green]available[/green]"

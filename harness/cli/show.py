@@ -1,0 +1,171 @@
+"""``harness show RUN``: the verdicts of a run as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from harness import units
+from harness.cli.console import CONSOLE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLORS = {
+    "faster": "green", "slower": "red", "same": "cyan", "inconclusive": "yellow",
+    "kept": "green", "lost": "red",
+}  # fmt: skip
+
+
+def show(
+    run: str = typer.Argument("latest", help="A run's folder, its name in results/, or 'latest'."),
+    results: Path = typer.Option(Path("results"), help="Folder of runs."),
+) -> None:
+    """Print a run's quality, speed, memory and size with intervals and verdicts."""
+    print_run(_find(run, results))
+
+
+def print_run(directory: Path) -> bool:
+    """Print one run; returns whether every experiment's baseline was measured."""
+    from harness.environment import describe
+    from harness.store import read_run
+    from harness.verdicts import run_df
+
+    stored = read_run(directory)
+    frame = run_df(stored)
+    header = stored.header
+    CONSOLE.print(
+        f"[bold]{escape(stored.name)}[/bold] on {escape(describe(header['host']))} (host {header['host']['id']})"
+    )
+    compared = len(frame) > 0
+    for experiment in header["experiments"]:
+        rows = frame[frame["experiment"] == experiment["name"]] if len(frame) else frame
+        missing = len(experiment["trials"]) - len(rows)
+        if len(rows):
+            compared &= _print_experiment(experiment, rows)
+        if missing:
+            compared = False
+            CONSOLE.print(
+                f"[yellow]{experiment['name']}: {missing} trials have no record: the run was cut short[/yellow]"
+            )
+    return compared
+
+
+def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:
+    first = rows.iloc[0]
+    CONSOLE.print(
+        f"\n[bold]{escape(experiment['name'])}[/bold]: {first['model']}, {first['workload']}, "
+        f"batch {first['batch_size']}, {first['threads']} thread{'s' if first['threads'] > 1 else ''}, {first['device']}; "
+        f"compared with {escape(experiment['baseline'])}"
+    )
+    table = Table(header_style="bold", pad_edge=False, box=None)
+    for name, justify in _HEADINGS:
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    measured = rows[rows["status"] == "ok"]
+    for _, row in measured.iterrows():
+        table.add_row(*_cells(row))
+    CONSOLE.print(table)
+    for _, row in rows[rows["status"] != "ok"].iterrows():
+        log = f" (log: {row['log']})" if row["log"] else ""
+        CONSOLE.print(
+            f"[yellow]{row['status']}[/yellow] {escape(row['trial'])}: {escape(str(row['reason']))}{escape(log)}"
+        )
+    _print_notes(rows, measured)
+    return bool((measured["role"] == "baseline").any())
+
+
+_HEADINGS = (
+    ("variant", "left"),
+    ("quality [95 %]", "left"),
+    ("change", "left"),
+    ("speed-up [95 %]", "left"),
+    ("over own engine", "left"),
+    ("p50", "right"),
+    ("p95", "right"),
+    ("memory", "right"),
+    ("size", "right"),
+    ("build", "right"),
+)
+
+
+def _cells(row: pd.Series[Any]) -> list[str]:
+    return [
+        escape(row["trial"]) + (" (baseline)" if row["role"] == "baseline" else ""),
+        _quality(row),
+        _change(row),
+        _speed(row, "speedup"),
+        _speed(row, "technique_speedup"),
+        _optional(row["latency_p50_s"], units.seconds),
+        _optional(row["latency_p95_s"], units.seconds),
+        _optional(row["inference_over_floor_bytes"], units.size),
+        _optional(row["artifact_bytes"], units.size),
+        _optional(row["build_s"], units.seconds) + ("*" if row["build_cached"] else ""),
+    ]
+
+
+def _quality(row: pd.Series[Any]) -> str:
+    if _absent(row["quality"]):
+        return "-"
+    return f"{100 * row['quality']:.1f} % [{100 * row['quality_low']:.1f}, {100 * row['quality_high']:.1f}]"
+
+
+def _change(row: pd.Series[Any]) -> str:
+    if _absent(row["quality_change"]):
+        return "-"
+    verdict = row["quality_verdict"]
+    text = f"{100 * row['quality_change']:+.1f} pt {_colored(verdict)}"
+    if not _absent(row["quality_n_needed"]):
+        text += f" (n ≈ {row['quality_n_needed']:.0f})"
+    return text
+
+
+def _speed(row: pd.Series[Any], name: str) -> str:
+    if _absent(row[name]):
+        return "-"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    interval = f"[{units.ratio(low)[:-1]}, {units.ratio(high)[:-1]}]"
+    return f"{units.ratio(row[name])} {interval} {_colored(row[f'{name}_verdict'])}"
+
+
+def _colored(verdict: str) -> str:
+    return f"[{COLORS[verdict]}]{verdict}[/{COLORS[verdict]}]"
+
+
+def _optional(value: Any, show_: Any) -> str:
+    return "-" if _absent(value) else str(show_(value))
+
+
+def _absent(value: Any) -> bool:
+    return value is None or value != value  # NaN is the only value that differs from itself
+
+
+def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
+    if not len(measured):
+        return
+    first = measured.iloc[0]
+    share = first["dirty_rounds"] / first["rounds"] if first["rounds"] else 0.0
+    CONSOLE.print(
+        f"[dim]{first['replicates']:.0f} replicates, {first['rounds']:.0f} rounds ({100 * share:.0f} % disturbed from "
+        f"outside), stopped by {first['stopped_by']}; margin {100 * first['margin']:g} % speed, "
+        f"{100 * first['quality_margin']:g} pt quality (n = {first['quality_n']:.0f}); "
+        f"memory is the peak over the runtime's floor; * build from the cache[/dim]"
+    )
+    reasons = rows["missing"].iloc[0]
+    CONSOLE.print(f"[dim]energy: unmeasured ({escape(reasons.get('energy_j', 'not reached'))})[/dim]")
+
+
+def _find(run: str, results: Path) -> Path:
+    from harness.errors import UnknownNameError
+    from harness.store import RUN_FILE, find_runs
+
+    for candidate in (Path(run), results / run):
+        if (candidate / RUN_FILE).is_file():
+            return candidate
+    runs = find_runs(results)
+    if run == "latest" and runs:
+        return runs[-1]
+    raise UnknownNameError("run", run, [r.name for r in runs])

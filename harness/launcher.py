@@ -1,0 +1,202 @@
+"""Starts, stops, continues and ends worker processes, and classifies how they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from harness.backends import BACKENDS
+from harness.errors import HarnessError
+from harness.protocol import Message, receive, send
+from harness.schema import Status, Trial
+
+Role = Literal["build", "measure"]
+CLOSE_TIMEOUT_S = 5.0
+
+
+class WorkerFailure(HarnessError):
+    """A worker ended, hung or answered with an error; carries what the trial's record needs."""
+
+    def __init__(self, status: Status, reason: str, stage: str) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.status = status
+        self.reason = reason
+        self.stage = stage
+
+
+class WorkerHandle(Protocol):
+    """What the coordinator asks of a worker. The tests have one without a process."""
+
+    on_event: Callable[[Message], None]
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    def call(self, command: str, timeout_s: float, **arguments: Any) -> Message:
+        """Send a command and wait for its reply; raises WorkerFailure."""
+
+    def pause(self) -> None:
+        """Stop the process and return when the kernel says it is stopped; raises WorkerFailure if it ended."""
+
+    def resume(self) -> None:
+        """Let the process go on."""
+
+    def close(self) -> None:
+        """End the process, kindly first."""
+
+
+class Spawn(Protocol):
+    """Starts a worker for a trial."""
+
+    def __call__(self, trial: Trial, role: Role) -> WorkerHandle:
+        """Return the running worker."""
+
+
+class WorkerProcess:
+    """A child process behind a private socket."""
+
+    def __init__(self, process: subprocess.Popen[bytes], connection: Connection, log: Path) -> None:
+        self._process = process
+        self._connection = connection
+        self._oom_kills = _oom_kills()
+        self.log = log
+        self.on_event: Callable[[Message], None] = lambda _: None
+
+    @property
+    def pid(self) -> int:
+        """Process id; also the id of its process group."""
+        return self._process.pid
+
+    def call(self, command: str, timeout_s: float, **arguments: Any) -> Message:
+        """Send a command and wait for its reply, handing events to ``on_event`` meanwhile.
+
+        Raises WorkerFailure with status ``timeout`` (the worker is killed), ``crashed`` or ``oom`` (it ended),
+        or what the worker answered.
+        """
+        try:
+            send(self._connection, {"command": command, **arguments})
+            while True:
+                if not self._connection.poll(timeout_s):
+                    self.kill()
+                    raise WorkerFailure(Status.TIMEOUT, f"no answer within {timeout_s:g} s; killed", command)
+                reply = receive(self._connection)
+                if "event" not in reply:
+                    break
+                self.on_event(reply)
+        except (EOFError, OSError) as error:
+            raise self._ended(command) from error
+        if not reply["ok"]:
+            raise WorkerFailure(Status(reply["status"]), reply["reason"], command)
+        return reply
+
+    def pause(self) -> None:
+        """SIGSTOP, then wait until all threads are stopped."""
+        os.kill(self.pid, signal.SIGSTOP)
+        # WNOWAIT first: an exit must stay for Popen to collect, a stop is consumed by the second call.
+        state = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if state is None or state.si_code != os.CLD_STOPPED:
+            raise self._ended("pause")
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """Ask the worker to end; kill it and its group when it does not."""
+        if self._process.poll() is None:
+            try:
+                self.resume()
+                send(self._connection, {"command": "close"})
+                self._process.wait(CLOSE_TIMEOUT_S)
+            except (OSError, subprocess.TimeoutExpired):
+                pass  # killed below
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the whole process group at once, stopped or not, and collect the child."""
+        with contextlib.suppress(ProcessLookupError):  # all gone already
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._connection.close()
+
+    def _ended(self, stage: str) -> WorkerFailure:
+        try:
+            code = self._process.wait(CLOSE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return WorkerFailure(Status.CRASHED, "the worker closed its connection without ending; killed", stage)
+        self.kill()
+        if code < 0:
+            name = signal.Signals(-code).name
+            if -code == signal.SIGKILL and _oom_kills() > self._oom_kills:
+                return WorkerFailure(Status.OOM, "killed by the kernel, out of memory", stage)
+            return WorkerFailure(Status.CRASHED, f"killed by {name}", stage)
+        return WorkerFailure(Status.CRASHED, f"ended with exit code {code}", stage)
+
+
+class Launcher:
+    """Starts workers whose output goes to log files in ``log_dir``."""
+
+    def __init__(self, log_dir: Path) -> None:
+        self._log_dir = log_dir
+        self._cores = os.sched_getaffinity(0)  # before the coordinator moves out of the way
+        self._log_dir.mkdir(parents=True, exist_ok=True)
+
+    def log_path(self, trial: Trial, role: Role) -> Path:
+        """Return the log file of a trial's workers of one role."""
+        return self._log_dir / f"{trial.experiment}.{trial.name}.{role}.log"
+
+    def __call__(self, trial: Trial, role: Role) -> WorkerProcess:
+        """Start a worker. Raises WorkerFailure when the interpreter cannot be run."""
+        ours, theirs = socket.socketpair()
+        log = self.log_path(trial, role)
+        command = [trial.interpreter or sys.executable, "-m", "harness.worker", "--fd", str(theirs.fileno())]
+        command += ["--parent", str(os.getpid()), "--role", role]
+        command += ["--cores", ",".join(map(str, sorted(self._cores)))]
+        try:
+            with theirs, log.open("ab") as output:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=[theirs.fileno()],
+                    env=self._environment(trial, role),
+                    process_group=0,  # Ctrl-C reaches the coordinator only
+                )
+        except OSError as error:
+            ours.close()
+            raise WorkerFailure(Status.FAILED, f"cannot start {command[0]}: {error}", "spawn") from error
+        return WorkerProcess(process, Connection(ours.detach()), log)
+
+    def _environment(self, trial: Trial, role: Role) -> dict[str, str]:
+        backend = BACKENDS.get(trial.backend)
+        baked_in = role == "measure" or backend.static_threads
+        threads = trial.threads if baked_in else (os.cpu_count() or 1)
+        environment = {**os.environ, **backend.environment(threads, trial.options)}
+        if trial.interpreter:
+            # That interpreter has the runtime; the harness itself comes from here.
+            root = str(Path(__file__).resolve().parent.parent)
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
+        return environment
+
+
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for memory since it started; 0 where it does not say."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except OSError:
+        return 0
+    return 0

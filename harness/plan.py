@@ -1,0 +1,243 @@
+"""From a suite to experiments and their trials. Pure: what exists is told by a ``Catalog``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from harness.errors import did_you_mean
+from harness.schema import PassSpec, Trial
+from harness.suite import ExperimentSpec, Measure, Suite, Variant
+
+
+@dataclass(frozen=True)
+class PassEntry:
+    """What planning needs to know of a pass.
+
+    Attributes:
+        form: ``module`` or ``lowered``.
+        check: raises ValueError or TypeError with a sentence when the parameters are wrong.
+        unsupported_on: ``backend → reason`` or None when the pair exists and can run here.
+    """
+
+    form: str
+    check: Callable[[Mapping[str, object]], None]
+    unsupported_on: Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """What planning needs to know of a backend; ``unavailable(interpreter)`` gives the reason or None."""
+
+    option_names: frozenset[str]
+    unavailable: Callable[[str | None], str | None]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What planning needs to know of a model."""
+
+    quality_margin: float
+    unavailable: Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All names a suite may use."""
+
+    models: Mapping[str, ModelEntry]
+    backends: Mapping[str, BackendEntry]
+    passes: Mapping[str, PassEntry]
+    cores: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One model, one workload, one device: the trials that run side by side. The baseline comes first."""
+
+    name: str
+    model: str
+    trials: tuple[Trial, ...]
+    measure: Measure
+    quality_margin: float
+    seed: int
+
+    @property
+    def baseline(self) -> Trial:
+        """The trial all others are compared with."""
+        return self.trials[0]
+
+
+def plan(suite: Suite, catalog: Catalog) -> list[Experiment]:
+    """Expand a suite into experiments.
+
+    ``threads`` and ``batch_size`` axes make experiments; for each backend that occurs, its row without passes
+    is added when the suite does not name it. A trial that cannot run here keeps its place, with the reason in
+    ``Trial.unsupported``. Raises SuiteError for unknown names, wrong parameters and names used twice.
+    """
+    experiments: list[Experiment] = []
+    for index, spec in enumerate(suite.spec.experiments):
+        _check_names(suite, index, spec, catalog)
+        experiments += _expand(suite, index, spec, catalog)
+    names = [e.name for e in experiments]
+    for name in names:
+        if names.count(name) > 1:
+            raise suite.error(f"two experiments are called '{name}'; rename one", "experiments")
+    return experiments
+
+
+def _expand(suite: Suite, index: int, spec: ExperimentSpec, catalog: Catalog) -> list[Experiment]:
+    threads_axis = spec.matrix.threads or (spec.threads,)
+    batch_axis = spec.matrix.batch_size or (spec.batch_size,)
+    experiments = []
+    for threads, batch in itertools.product(threads_axis, batch_axis):
+        cell: dict[str, str | int] = {"threads": threads, "batch_size": batch}
+        if any(set(rule) <= set(cell) and _matches(rule, cell) for rule in spec.exclude):
+            continue
+        name = spec.name
+        name += f"-t{threads}" if len(threads_axis) > 1 else ""
+        name += f"-b{batch}" if len(batch_axis) > 1 else ""
+        variants = [*spec.variants, *_matrix_variants(spec, cell)]
+        trials = _trials(suite, index, spec, name, variants, threads, batch)
+        trials = [replace(t, unsupported=_why_not(t, catalog)) for t in trials]
+        model = catalog.models[spec.model]
+        margin = model.quality_margin if spec.quality_margin is None else spec.quality_margin
+        measure = spec.measure or suite.spec.measure
+        experiments.append(Experiment(name, spec.model, tuple(trials), measure, margin, suite.spec.seed))
+    if not experiments:
+        raise suite.error(f"exclude leaves nothing of experiment '{spec.name}'", "experiments", index, "exclude")
+    return experiments
+
+
+def _matrix_variants(spec: ExperimentSpec, cell: dict[str, str | int]) -> list[Variant]:
+    matrix = spec.matrix
+    if not matrix.backend and not matrix.passes:
+        return []
+    chains: dict[str, tuple[PassSpec, ...]] = {**matrix.passes} if matrix.passes else {"": ()}
+    variants = []
+    for backend, (label, passes) in itertools.product(matrix.backend or (spec.baseline.backend,), chains.items()):
+        if any(_matches(rule, {**cell, "backend": backend, "passes": label}) for rule in spec.exclude):
+            continue
+        name = f"{backend}-{label}" if label and passes else None
+        variants.append(Variant(name=name, backend=backend, passes=passes))
+    return variants
+
+
+def _matches(rule: Mapping[str, str | int], cell: Mapping[str, str | int]) -> bool:
+    return all(cell.get(axis) == value for axis, value in rule.items())
+
+
+def _trials(
+    suite: Suite,
+    index: int,
+    spec: ExperimentSpec,
+    name: str,
+    variants: list[Variant],
+    threads: int,
+    batch: int,
+) -> list[Trial]:
+    def trial(variant: Variant) -> Trial:
+        return Trial(
+            name=variant.label,
+            experiment=name,
+            model=spec.model,
+            backend=variant.backend,
+            passes=variant.passes,
+            options=dict(variant.options),
+            role="variant" if variant.passes else "plain",
+            workload=spec.workload,
+            batch_size=batch,
+            threads=variant.threads or threads,
+            device=spec.device,
+            interpreter=variant.interpreter,
+        )
+
+    baseline = replace(trial(spec.baseline), role="baseline")
+    rest = [trial(v) for v in variants]
+    # A row that says the same as the baseline is the baseline, unless the suite gave it a name of its own (A/A).
+    rest = [t for t in rest if replace(t, role="baseline") != baseline]
+    named = {(t.backend, t.threads, t.interpreter) for t in [baseline, *rest] if not t.passes}
+    plain = []
+    for t in rest:
+        key = (t.backend, t.threads, t.interpreter)
+        if key not in named:
+            named.add(key)
+            plain.append(replace(t, name=t.backend, passes=(), options={}, role="plain"))
+    trials = [baseline, *plain, *rest]
+    labels = [t.name for t in trials]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise suite.error(
+                f"two variants of '{spec.name}' are called '{label}'; give one another name",
+                "experiments",
+                index,
+                "variants",
+            )
+    return trials
+
+
+def _why_not(trial: Trial, catalog: Catalog) -> str | None:
+    reason = catalog.models[trial.model].unavailable() or catalog.backends[trial.backend].unavailable(trial.interpreter)
+    if reason:
+        return reason
+    if trial.threads > catalog.cores:
+        return f"asks for {trial.threads} threads, this host has {catalog.cores} cores"
+    for spec in trial.passes:
+        reason = catalog.passes[spec.name].unsupported_on(trial.backend)
+        if reason:
+            return reason
+    return None
+
+
+def _check_names(suite: Suite, index: int, spec: ExperimentSpec, catalog: Catalog) -> None:
+    here = ("experiments", index)
+    if spec.model not in catalog.models:
+        hint = did_you_mean(spec.model, catalog.models)
+        raise suite.error(f"unknown model '{spec.model}'{hint}", *here, "model")
+    _check_variant(suite, spec.baseline, catalog, (*here, "baseline"))
+    for i, variant in enumerate(spec.variants):
+        _check_variant(suite, variant, catalog, (*here, "variants", i))
+    for i, backend in enumerate(spec.matrix.backend):
+        _check_backend(suite, backend, catalog, (*here, "matrix", "backend", i))
+    for label, passes in spec.matrix.passes.items():
+        _check_chain(suite, passes, catalog, (*here, "matrix", "passes", label))
+
+
+def _check_variant(suite: Suite, variant: Variant, catalog: Catalog, path: tuple[str | int, ...]) -> None:
+    _check_backend(suite, variant.backend, catalog, (*path, "backend"))
+    known = catalog.backends[variant.backend].option_names
+    for option in variant.options:
+        if option not in known:
+            raise suite.error(
+                f"backend '{variant.backend}' has no option '{option}'{did_you_mean(option, known)}",
+                *path,
+                "options",
+                option,
+            )
+    _check_chain(suite, variant.passes, catalog, (*path, "passes"))
+
+
+def _check_backend(suite: Suite, name: str, catalog: Catalog, path: tuple[str | int, ...]) -> None:
+    if name not in catalog.backends:
+        raise suite.error(f"unknown backend '{name}'{did_you_mean(name, catalog.backends)}", *path)
+
+
+def _check_chain(suite: Suite, passes: tuple[PassSpec, ...], catalog: Catalog, path: tuple[str | int, ...]) -> None:
+    lowered: str | None = None
+    for i, spec in enumerate(passes):
+        entry = catalog.passes.get(spec.name)
+        if entry is None:
+            raise suite.error(f"unknown pass '{spec.name}'{did_you_mean(spec.name, catalog.passes)}", *path, i)
+        try:
+            entry.check(spec.params)
+        except (TypeError, ValueError) as error:
+            raise suite.error(f"{spec.name}: {error}", *path, i) from error
+        if entry.form == "module" and lowered:
+            raise suite.error(
+                f"'{spec.name}' changes the module, so it must come before '{lowered}', which rewrites the "
+                "lowered artifact",
+                *path,
+                i,
+            )
+        lowered = spec.name if entry.form == "lowered" else lowered

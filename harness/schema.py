@@ -1,0 +1,215 @@
+"""The nouns that cross room borders: trials, artifacts, measurements and their record.
+
+Standard-library dataclasses only, because the measured process imports this module and must stay what a
+user would deploy. JSON lives in codec.py. SI units stand in the names. A value that was not measured is an
+``Unmeasured`` with its reason, never 0 and never a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+MODEL_STEP = "model"  # the step that makes (trains) the reference model
+
+
+class Status(StrEnum):
+    """How a trial ended."""
+
+    OK = "ok"
+    UNSUPPORTED = "unsupported"
+    INVALID = "invalid"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+    OOM = "oom"
+    SKIPPED = "skipped"
+
+
+class Fidelity(StrEnum):
+    """How close outputs must stay to the reference, from tight to loose."""
+
+    RUNTIME = "runtime"  # another runtime, the same arithmetic
+    PRECISION = "precision"  # fewer bits of mantissa
+    QUANTIZED = "quantized"  # integers
+    QUALITY = "quality"  # another function on purpose: only the quality metric can judge
+
+
+# Largest accepted relative error ‖y − y_ref‖₂ / ‖y_ref‖₂ per class; None: only finite and of the right shape.
+FIDELITY_BOUND: Mapping[Fidelity, float | None] = {
+    Fidelity.RUNTIME: 1e-3,
+    Fidelity.PRECISION: 0.05,
+    Fidelity.QUANTIZED: 0.5,
+    Fidelity.QUALITY: None,
+}
+
+
+@dataclass(frozen=True)
+class Unmeasured:
+    """A quantity without a value, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class PassSpec:
+    """One optimization step as the suite names it."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.params:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.params.items())})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One variant within one experiment: everything a worker needs to know.
+
+    Attributes:
+        role: ``baseline``; ``plain`` for a backend's row without passes; else ``variant``.
+        threads: intra-op threads asked for.
+        interpreter: path of the Python that runs the workers; None is the coordinator's own.
+        unsupported: set by the plan when the trial cannot run here, with the reason.
+    """
+
+    name: str
+    experiment: str
+    model: str
+    backend: str
+    passes: tuple[PassSpec, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    role: Literal["baseline", "plain", "variant"] = "variant"
+    workload: str = "offline"
+    batch_size: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    interpreter: str | None = None
+    unsupported: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a build. ``seconds`` is wall time when it was done, also when it came from the cache later."""
+
+    name: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a build left on disk.
+
+    Attributes:
+        key: content-addressed cache key (hex).
+        format: the backend's file format, such as ``onnx``.
+        size_bytes: all files that a deployment needs, external data included.
+        parameters: number of parameters of the module that was lowered; None when it is no torch module.
+        fidelity: the class of bound its outputs must meet against the stored reference.
+        cached: whether this run found it in the cache.
+        code: model file that unpickling needs, as (module name, path); empty where no code is needed.
+    """
+
+    key: str
+    format: str
+    files: dict[str, str]
+    size_bytes: int
+    parameters: int | None
+    steps: tuple[Step, ...]
+    fidelity: Fidelity
+    versions: dict[str, str]
+    cached: bool = False
+    code: tuple[str, str] | None = None
+
+    @property
+    def build_s(self) -> float:
+        """Seconds of all steps but the making of the reference model itself, which every variant shares."""
+        return sum(step.seconds for step in self.steps if step.name != MODEL_STEP)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The metric on the whole test split; ``scores`` of each example stand in ``predictions``."""
+
+    metric: str
+    value: float
+    n: int
+    higher_is_better: bool
+    predictions: str  # Parquet beside the records: example, prediction, target, score
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class FidelityCheck:
+    """Relative output error against the reference, and the bound it had to meet."""
+
+    kind: Fidelity
+    relative_error: float
+    bound: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident memory of the measured process in bytes, from the kernel's high-water mark.
+
+    ``floor`` is the process with its runtime imported and no model; ``load_peak`` and ``inference_peak`` are
+    the marks reached in those phases, each reset before. Subtract the floor for what the model costs.
+    """
+
+    floor_bytes: int
+    load_peak_bytes: int
+    inference_peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the raw samples are and how they were taken.
+
+    Attributes:
+        samples: directory of Parquet files beside the records, one a replicate.
+        calls_per_block: timed calls in each block.
+        rounds: rounds taken in all; ``dirty_rounds`` of them were disturbed from outside and repeated.
+        stopped_by: ``precision``, ``budget`` or ``limit``.
+    """
+
+    samples: str
+    replicates: int
+    rounds: int
+    dirty_rounds: int
+    calls_per_block: int
+    group: int
+    stopped_by: str
+    load_s: tuple[float, ...]
+    first_call_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The document of one trial. Exactly one is written however the trial ends."""
+
+    run: str
+    trial: Trial
+    status: Status
+    host: str
+    finished_at: str
+    reason: str | None = None
+    stage: str | None = None
+    log: str | None = None
+    artifact: Artifact | Unmeasured = Unmeasured("not reached")
+    fidelity: FidelityCheck | Unmeasured = Unmeasured("not reached")
+    quality: Quality | Unmeasured = Unmeasured("not reached")
+    memory: Memory | Unmeasured = Unmeasured("not reached")
+    timing: Timing | Unmeasured = Unmeasured("not reached")
+    startup_s: float | Unmeasured = Unmeasured("not reached")
+    actual: dict[str, Any] = field(default_factory=dict)
+    energy_j: float | Unmeasured = Unmeasured("not reached")
+    utilization: float | Unmeasured = Unmeasured("not reached")
+    device_memory_bytes: int | Unmeasured = Unmeasured("not reached")
+    schema_version: int = SCHEMA_VERSION

@@ -1,0 +1,147 @@
+"""Can this host be trusted? Known slow-downs and known faults through the real coordinator and real processes.
+
+Two experiments of the fake backend. In ``spin`` a call lasts an exact time, so the slow-downs are known to
+the microsecond, and faults of every kind are mixed in: each must be found and must not touch its neighbors. In
+``work`` a call does a fixed amount of arithmetic, so a disturbed host shows: A/A pairs must not be called
+different, and slow-downs must still be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness import units
+from harness.events import Event
+from harness.plan import Experiment
+from harness.runner import Runner, RunOptions
+from harness.schema import Status, Trial
+from harness.suite import Measure
+from harness.verdicts import load
+
+SPIN_S = 0.001
+WORK = 20_000  # iterations, about a millisecond
+SLOWDOWNS = (0.02, 0.05, 0.20)
+AA_PAIRS = 4
+MARGIN = 0.01
+# A call costs a few microseconds beside its spin, and one in twenty 95 % intervals misses by chance.
+TOLERANCE = 0.004
+FAULTS = {
+    "exception": Status.FAILED,
+    "hang": Status.TIMEOUT,
+    "nan": Status.INVALID,
+    "wrong": Status.INVALID,
+    "crash": Status.CRASHED,
+    "oom": Status.OOM,
+    "unsupported": Status.UNSUPPORTED,
+}
+POLICY = Measure(
+    replicates=5, max_replicates=7, rounds=6, budget_s=45, precision=0.005, margin=MARGIN, block_s=0.05,
+    stage_timeout_s=4, build_timeout_s=30,
+)  # fmt: skip
+# About 250 calls: past examination and calibration, in the middle of the rounds.
+LATE = 250
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that had to be found, what was seen, and whether it was right."""
+
+    name: str
+    expected: str
+    seen: str
+    passed: bool
+
+
+def selftest(
+    directory: Path,
+    on_event: Callable[[Event], None] = lambda _: None,
+    run: Callable[..., Path] | None = None,
+) -> list[Check]:
+    """Run the selftest in ``directory`` (results and cache) and return all checks.
+
+    Takes about a minute. Raises HostLockedError when another measurement runs on this host.
+    """
+    runner = Runner(RunOptions(directory / "results", directory / "cache"), on_event)
+    folder = (run or runner.run)("selftest", 0, experiments())
+    frame = load(folder)
+    return [*_speed_checks(frame), *_pair_checks(frame), *_fault_checks(frame)]
+
+
+def experiments() -> list[Experiment]:
+    """Return the two experiments."""
+    spin = [_trial("spin", "baseline", spin_s=SPIN_S)]
+    spin += [_trial("spin", f"slower-{s:.0%}", spin_s=SPIN_S, slowdown=s) for s in SLOWDOWNS]
+    spin += [_trial("spin", fault, spin_s=SPIN_S, fault=fault) for fault in FAULTS]
+    spin += [_trial("spin", "late-crash", spin_s=SPIN_S, fault="crash", fault_after=LATE)]
+    work = [_trial("work", "baseline", work=WORK)]
+    work += [_trial("work", f"same-{i + 1}", work=WORK) for i in range(AA_PAIRS)]
+    work += [_trial("work", f"slower-{s:.0%}", work=WORK, slowdown=s) for s in SLOWDOWNS[1:]]
+    return [Experiment(name, "_fake", tuple(t), POLICY, 0.01, seed=0) for name, t in (("spin", spin), ("work", work))]
+
+
+def _trial(experiment: str, name: str, **options: Any) -> Trial:
+    return Trial(
+        name=name,
+        experiment=experiment,
+        model="_fake",
+        backend="fake",
+        options=options,
+        role="baseline" if name == "baseline" else "variant",
+        batch_size=8,
+    )
+
+
+def _row(frame: pd.DataFrame, experiment: str, trial: str) -> pd.Series[Any] | None:
+    rows = frame[(frame["experiment"] == experiment) & (frame["trial"] == trial)]
+    return None if rows.empty else rows.iloc[0]
+
+
+def _speed_checks(frame: pd.DataFrame) -> list[Check]:
+    wanted = [("spin", s) for s in SLOWDOWNS] + [("work", s) for s in SLOWDOWNS[1:]]
+    return [_speed_check(frame, experiment, slowdown) for experiment, slowdown in wanted]
+
+
+def _speed_check(frame: pd.DataFrame, experiment: str, slowdown: float) -> Check:
+    truth = 1 / (1 + slowdown)
+    row = _row(frame, experiment, f"slower-{slowdown:.0%}")
+    name, expected = f"{experiment}: {slowdown:.0%} slower", f"slower, {truth:.4f}×"
+    if row is None or row["status"] != Status.OK:
+        return Check(name, expected, _ending(row), passed=False)
+    inside = row["speedup_low"] * (1 - TOLERANCE) <= truth <= row["speedup_high"] * (1 + TOLERANCE)
+    return Check(name, expected, _interval(row), passed=bool(inside) and row["speedup_verdict"] == "slower")
+
+
+def _pair_checks(frame: pd.DataFrame) -> list[Check]:
+    checks = []
+    for i in range(AA_PAIRS):
+        row = _row(frame, "work", f"same-{i + 1}")
+        name = f"work: A/A pair {i + 1}"
+        if row is None or row["status"] != Status.OK:
+            checks.append(Check(name, "not called different", _ending(row), passed=False))
+            continue
+        same = row["speedup_verdict"] in ("same", "inconclusive")
+        checks.append(Check(name, "not called different", _interval(row), passed=same))
+    return checks
+
+
+def _fault_checks(frame: pd.DataFrame) -> list[Check]:
+    checks = []
+    for fault, status in {**FAULTS, "late-crash": Status.CRASHED}.items():
+        row = _row(frame, "spin", fault)
+        passed = row is not None and row["status"] == status
+        checks.append(Check(f"fault: {fault}", str(status), _ending(row), passed=passed))
+    return checks
+
+
+def _interval(row: pd.Series[Any]) -> str:
+    half = 50 * (row["speedup_high"] - row["speedup_low"]) / row["speedup"]
+    return f"{row['speedup_verdict']}, {row['speedup']:.4f}× ±{units.percent(half / 100, 2)}"
+
+
+def _ending(row: pd.Series[Any] | None) -> str:
+    return "no record" if row is None else f"{row['status']}: {row['reason']}" if row["reason"] else str(row["status"])

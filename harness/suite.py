@@ -1,0 +1,261 @@
+"""The suite file: YAML in, a validated ``Suite`` out, every complaint with file, line and remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from harness.errors import SuiteError, did_you_mean
+from harness.schema import PassSpec
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+\-]*$", max_length=80)]
+Path_ = tuple[str | int, ...]
+AXES = ("backend", "passes", "threads", "batch_size")
+
+
+class _Strict(BaseModel):
+    """Frozen; a key that does not exist is an error that names the closest one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "unknown_key",
+                        "unknown key '{key}'{hint}",
+                        {"key": str(key), "hint": did_you_mean(str(key), cls.model_fields)},
+                    )
+        return data
+
+
+def _pass_spec(value: Any) -> Any:
+    """Read a pass as the suite writes it: ``name`` or ``name: {parameter: value}``."""
+    if isinstance(value, PassSpec):
+        return value
+    if isinstance(value, str):
+        return PassSpec(value)
+    if isinstance(value, Mapping) and len(value) == 1:
+        [(name, params)] = value.items()
+        if isinstance(name, str) and (params is None or isinstance(params, Mapping)):
+            return PassSpec(name, dict(params or {}))
+    raise PydanticCustomError("pass", "a pass is written 'name' or 'name: {{parameter: value}}'")
+
+
+Passes = tuple[Annotated[PassSpec, BeforeValidator(_pass_spec)], ...]
+
+
+class Variant(_Strict):
+    """A backend, an ordered list of passes, and the backend's options."""
+
+    name: Name | None = None
+    backend: str
+    passes: Passes = ()
+    options: dict[str, Any] = {}
+    threads: Annotated[int, Field(ge=1)] | None = None
+    interpreter: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The given name, or one made of backend and passes."""
+        return self.name or "+".join([self.backend, *(p.name for p in self.passes)])
+
+
+class Measure(_Strict):
+    """How long and how precisely to measure.
+
+    Attributes:
+        replicates, max_replicates: fresh sets of worker processes, at least and at most. Three are the least
+            that a verdict under 5 % can rest on.
+        rounds: clean rounds in each replicate.
+        budget_s: seconds of measuring one experiment; no further replicate starts that would exceed it. The
+            least number of replicates is always taken.
+        precision: stop when every variant's speed-up is known to this relative half-width (95 %).
+        margin: differences below it are ``same``.
+        block_s: timed work of one worker on its turn.
+        stage_timeout_s, build_timeout_s: a worker that needs longer for one step is killed and recorded.
+    """
+
+    replicates: Annotated[int, Field(ge=1)] = 5
+    max_replicates: Annotated[int, Field(ge=1)] = 10
+    rounds: Annotated[int, Field(ge=1)] = 8
+    budget_s: Annotated[float, Field(gt=0)] = 120.0
+    precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    block_s: Annotated[float, Field(gt=0, le=10)] = 0.075
+    stage_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    build_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Measure:
+        if self.max_replicates < self.replicates:
+            raise PydanticCustomError(
+                "replicates",
+                "max_replicates ({most}) is below replicates ({least}); raise it",
+                {"most": self.max_replicates, "least": self.replicates},
+            )
+        if self.replicates * self.rounds < 20:
+            raise PydanticCustomError(
+                "rounds",
+                "replicates × rounds is {n}, at least 20 rounds are needed; raise one of them",
+                {"n": self.replicates * self.rounds},
+            )
+        return self
+
+
+class Matrix(_Strict):
+    """Axes that are multiplied. ``backend`` and ``passes`` make variants; ``threads`` and ``batch_size`` make
+    experiments, since only what runs side by side can be compared."""
+
+    backend: tuple[str, ...] = ()
+    passes: dict[Name, Passes] = {}
+    threads: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    batch_size: tuple[Annotated[int, Field(ge=1)], ...] = ()
+
+
+class ExperimentSpec(_Strict):
+    """One model, one workload, one device; a baseline and the variants compared with it."""
+
+    name: Name
+    model: str
+    workload: Literal["offline", "single-stream"] = "offline"
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    threads: Annotated[int, Field(ge=1)] = 1
+    device: Literal["cpu"] = "cpu"
+    baseline: Variant = Variant(backend="torch")
+    variants: tuple[Variant, ...] = ()
+    matrix: Matrix = Matrix()
+    exclude: tuple[dict[str, str | int], ...] = ()
+    measure: Measure | None = None
+    quality_margin: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentSpec:
+        for rule in self.exclude:
+            for axis in rule:
+                if axis not in AXES:
+                    raise PydanticCustomError(
+                        "exclude",
+                        "exclude: unknown axis '{axis}'{hint}",
+                        {"axis": axis, "hint": did_you_mean(axis, AXES)},
+                    )
+        if self.workload == "single-stream" and (self.batch_size != 1 or set(self.matrix.batch_size) - {1}):
+            raise PydanticCustomError(
+                "workload",
+                "single-stream sends one example at a time; set batch_size: 1 or workload: offline",
+            )
+        return self
+
+
+class SuiteFile(_Strict):
+    """The whole file."""
+
+    suite: Name
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    measure: Measure = Measure()
+    experiments: Annotated[tuple[ExperimentSpec, ...], Field(min_length=1)]
+
+
+class Suite:
+    """A validated suite together with where everything stands in its file."""
+
+    def __init__(self, spec: SuiteFile, file: str, lines: Mapping[Path_, int]) -> None:
+        self.spec = spec
+        self.file = file
+        self._lines = lines
+
+    def error(self, message: str, *path: str | int) -> SuiteError:
+        """Return a SuiteError that points at the line of ``path``, or of its closest known parent."""
+        return SuiteError(message, file=self.file, line=_line(self._lines, path))
+
+
+def read_suite(path: Path) -> Suite:
+    """Read and validate a suite file; raises SuiteError with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"cannot be read: {error}", file=str(path)) from error
+    return parse_suite(text, str(path))
+
+
+def parse_suite(text: str, file: str) -> Suite:
+    """Validate a suite given as text; ``file`` is what errors name."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise SuiteError("is empty; a suite needs the keys 'suite' and 'experiments'", file=file)
+        lines: dict[Path_, int] = {}
+        _collect_lines(node, (), lines, file)
+        data = loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error)
+        raise SuiteError(f"is not valid YAML: {problem}", file=file, line=mark.line + 1 if mark else None) from error
+    finally:
+        loader.dispose()
+    try:
+        return Suite(SuiteFile.model_validate(data), file, lines)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location: Path_ = tuple(p for p in first["loc"] if not _is_tag(p))
+        context = first.get("ctx") or {}
+        if first["type"] == "unknown_key":
+            location = (*location, context["key"])
+        raise SuiteError(_sentence(first, location), file=file, line=_line(lines, location)) from error
+
+
+def _sentence(error: Any, location: Path_) -> str:
+    where = ".".join(str(p) for p in location)
+    if error["type"] == "missing":
+        return f"'{where}' is missing"
+    message = re.sub(r"^Value error, ", "", error["msg"])
+    if error["type"] == "unknown_key":
+        parent = ".".join(str(p) for p in location[:-1])
+        return f"{message} in {parent}" if parent else message
+    got = error.get("input")
+    shown = f", got {got!r}" if isinstance(got, (str, int, float, bool)) or got is None else ""
+    return f"{where}: {message[0].lower() + message[1:]}{shown}" if where else message
+
+
+def _is_tag(part: str | int) -> bool:
+    # pydantic puts validator names such as function-before[...] into locations.
+    return isinstance(part, str) and "[" in part
+
+
+def _line(lines: Mapping[Path_, int], path: Sequence[str | int]) -> int | None:
+    for end in range(len(path), -1, -1):
+        line = lines.get(tuple(path[:end]))
+        if line is not None:
+            return line
+    return None
+
+
+def _collect_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: str) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[Any, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise SuiteError(
+                    f"key '{key.value}' stands twice, first in line {seen[key.value]}; remove one",
+                    file=file,
+                    line=line,
+                )
+            seen[key.value] = line
+            lines[(*path, key.value)] = line
+            _collect_lines(value, (*path, key.value), lines, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            _collect_lines(item, (*path, index), lines, file)

@@ -1,0 +1,152 @@
+"""Comparisons within an experiment: speed-ups with intervals and verdicts, quality as a paired test.
+
+Two ratios of every variant: over the experiment's baseline, and over its own backend's plain row, which tells
+the technique from the engine. Only trials of one experiment of one run are ever compared: they ran side by
+side on one host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.frame import SampleReader, concat, records_df, scores_of, spread
+from harness.schema import Record, Status, Unmeasured
+from harness.stats.compare import speed_verdict
+from harness.stats.estimate import Estimate, NotEnough, log_ratios, prefer_clean, speedup
+from harness.stats.quality import Kept, quality_verdict
+from harness.store import Run, find_runs, read_run
+
+
+def load(path: str | Path = "results") -> pd.DataFrame:
+    """Return all trials below ``path`` (a run, or a folder of runs) as a DataFrame, one row a trial.
+
+    Columns beside those of ``harness.frame``:
+
+    * ``speedup`` (t_baseline / t_variant, above 1 is faster) with ``_low``, ``_high`` (95 %), ``_verdict``
+      (``faster``, ``slower``, ``same``, ``inconclusive``), ``_reason``, ``_rounds``, ``_replicates``,
+      ``_scope``, and ``speedup_all`` with its interval from all rounds, disturbed ones included;
+    * ``technique_speedup`` and the same suffixes: over the same backend's plain row;
+    * ``quality_change`` (negative is worse) with interval, ``quality_verdict`` (``kept``, ``lost``,
+      ``inconclusive``), ``quality_flips`` (share of examples whose score changed), ``quality_n_needed``.
+
+    Raises UserError when there are no results at ``path`` and StoreError when they are damaged.
+    """
+    return concat([run_df(read_run(directory)) for directory in find_runs(Path(path))])
+
+
+def run_df(run: Run) -> pd.DataFrame:
+    """Return one run's trials with all comparisons; see ``load``."""
+    frame = records_df(run)
+    if not len(frame):
+        return frame
+    settings = {e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"]) for e in run.header["experiments"]}
+    samples = SampleReader(run)
+    extra: list[dict[str, Any]] = []
+    for record in run.records:
+        peers = [r for r in run.records if r.trial.experiment == record.trial.experiment]
+        extra.append(_comparisons(run, record, peers, settings[record.trial.experiment], samples))
+    for row, more in zip(frame["missing"], extra, strict=True):
+        row.update(more.pop("missing"))
+    return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    margin: float
+    quality_margin: float
+
+
+def _comparisons(
+    run: Run, record: Record, peers: Sequence[Record], settings: _Settings, samples: SampleReader
+) -> dict[str, Any]:
+    baseline = next((r for r in peers if r.trial.role == "baseline"), None)
+    plain = next((r for r in peers if r.trial.backend == record.trial.backend and _is_plain(r, record)), None)
+    missing: dict[str, str] = {}
+    row: dict[str, Any] = {"margin": settings.margin, "quality_margin": settings.quality_margin}
+    row |= _speed("speedup", record, baseline, settings.margin, samples, missing)
+    row |= _speed("technique_speedup", record, plain, settings.margin, samples, missing)
+    row |= _quality(run, record, baseline, settings.quality_margin, missing)
+    return {**row, "missing": missing}
+
+
+def _is_plain(candidate: Record, record: Record) -> bool:
+    a, b = candidate.trial, record.trial
+    return not a.passes and a.role != "variant" and (a.threads, a.interpreter) == (b.threads, b.interpreter)
+
+
+def _speed(
+    prefix: str,
+    record: Record,
+    reference: Record | None,
+    margin: float,
+    samples: SampleReader,
+    missing: dict[str, str],
+) -> dict[str, Any]:
+    estimate, everything, clean = _ratio(record, reference, samples)
+    row = {**spread(prefix, estimate), **spread(f"{prefix}_all", everything)}
+    blank = isinstance(estimate, NotEnough)
+    if isinstance(estimate, NotEnough):
+        missing[prefix] = estimate.reason
+    verdict = None if blank else speed_verdict(estimate, margin)
+    return {
+        **row,
+        f"{prefix}_verdict": None if verdict is None else str(verdict.verdict),
+        f"{prefix}_reason": None if verdict is None else verdict.reason,
+        f"{prefix}_rounds": None if isinstance(estimate, NotEnough) else estimate.n,
+        f"{prefix}_replicates": None if isinstance(estimate, NotEnough) else estimate.units,
+        f"{prefix}_scope": None if isinstance(estimate, NotEnough) else estimate.scope,
+        f"{prefix}_clean": clean,
+    }
+
+
+def _ratio(
+    record: Record, reference: Record | None, samples: SampleReader
+) -> tuple[Estimate | NotEnough, Estimate | NotEnough, bool]:
+    """Return the estimate from clean rounds where they suffice, the one from all rounds, and whether clean."""
+
+    def none(reason: str) -> tuple[NotEnough, NotEnough, bool]:
+        return NotEnough(reason), NotEnough(reason), False
+
+    if isinstance(record.timing, Unmeasured):
+        return none(record.timing.reason)
+    if reference is None or isinstance(reference.timing, Unmeasured):
+        return none("the row to compare with was not measured")
+    if reference.trial.name == record.trial.name:
+        return none("this is the row that others are compared with")
+    timing = record.timing
+
+    def ratios(*, clean: bool) -> list[Any]:
+        base = samples.medians(timing, timing.group, reference.trial.name, clean=clean)
+        own = samples.medians(timing, timing.group, record.trial.name, clean=clean)
+        return [log_ratios(b, v) for b, v in zip(base, own, strict=True)]
+
+    everything = ratios(clean=False)
+    chosen, clean = prefer_clean(ratios(clean=True), everything)
+    return speedup(chosen), speedup(everything), clean
+
+
+def _quality(
+    run: Run, record: Record, baseline: Record | None, margin: float, missing: dict[str, str]
+) -> dict[str, Any]:
+    names = ("change", "change_low", "change_high", "verdict", "flips", "n_needed")
+    blank: dict[str, Any] = {f"quality_{name}": None for name in names}
+    own = scores_of(run, record)
+    base = None if baseline is None else scores_of(run, baseline)
+    if own is None or base is None or baseline is record or isinstance(record.quality, Unmeasured):
+        if own is not None and baseline is not record:
+            missing["quality_change"] = "the baseline's quality was not measured"
+        return blank
+    verdict = quality_verdict(base, own, margin, higher_is_better=record.quality.higher_is_better)
+    needed = verdict.n_needed if verdict.verdict is Kept.INCONCLUSIVE else None
+    values = (verdict.change, verdict.low, verdict.high, str(verdict.verdict), verdict.flips, needed)
+    return dict(zip(blank, values, strict=True))
+
+
+def summary(frame: pd.DataFrame) -> Mapping[str, int]:
+    """Count trials by status."""
+    return {str(status): int((frame["status"] == str(status)).sum()) for status in Status}

@@ -1,0 +1,304 @@
+"""Inside the child: commands in, events out. Started as ``python -m harness.worker``.
+
+A measure worker is what a user would deploy: Python, numpy, one runtime and the artifact. A build worker may
+load anything. Neither survives its coordinator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import dataclasses
+import faulthandler
+import gc
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.artifacts import REFERENCE, intact, read_description
+from harness.backends import BACKENDS
+from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
+from harness.cache import Cache
+from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
+from harness.measure.memory import peak_rss_bytes, reset_peak, rss_bytes
+from harness.measure.quality import METRICS
+from harness.protocol import Message, receive, send, sentence_of, status_of, trial_from_message
+from harness.schema import FIDELITY_BOUND, Trial
+from harness.workloads.base import WORKLOADS
+from harness.zoo import import_file
+
+PR_SET_PDEATHSIG = 1
+DISTINCT_BATCHES = 8
+MEMORY_CALLS = 5
+CALIBRATION_S = 0.05
+
+
+class Worker:
+    """Serves one trial until told to close or until the other side is gone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._trial: Trial | None = None
+        self._session: Session | None = None
+        self._directory = Path()
+        self._test: dict[str, Any] = {}
+
+    def serve(self) -> None:
+        """Answer each command with one reply; a failed command is answered with its status and reason."""
+        while True:
+            try:
+                message = receive(self._connection)
+            except (EOFError, OSError):
+                return
+            command = str(message.pop("command"))
+            if command == "close":
+                if self._session is not None:
+                    self._session.close()
+                return
+            send(self._connection, self._answer(command, message))
+
+    def _answer(self, command: str, message: Message) -> Message:
+        handler: Callable[..., Message] = getattr(self, f"_do_{command}")
+        try:
+            return {"ok": True, **handler(**message)}
+        except Exception as error:  # noqa: BLE001 (whatever a model or a runtime raises becomes the trial's record)
+            traceback.print_exc()
+            sys.stderr.flush()
+            return {"ok": False, "status": status_of(error), "reason": sentence_of(error)}
+
+    # -- build -----------------------------------------------------------------------------------------------
+
+    def _do_build(self, trial: Message, seed: int, cache: str) -> Message:
+        from harness.build import Builder  # the measured process has no use for it
+
+        def report(step: str) -> None:
+            send(self._connection, {"event": "step", "name": step})
+
+        built = Builder(trial_from_message(trial), seed, Cache(Path(cache)), report).build()
+        return {
+            "artifact": dataclasses.asdict(built.artifact),
+            "directory": str(built.directory),
+            "test_data": str(built.test_data),
+        }
+
+    # -- measure ---------------------------------------------------------------------------------------------
+
+    def _do_start(self, trial: Message, directory: str, test_data: str) -> Message:
+        """Import the runtime, nothing else; returns the memory floor."""
+        self._trial = trial_from_message(trial)
+        self._directory = Path(directory)
+        backend = BACKENDS.get(self._trial.backend)
+        probe = backend.probe("measure")
+        if isinstance(probe, Unavailable):
+            raise UnsupportedError(probe.reason)
+        backend.import_runtime()
+        self._test = {"path": test_data}
+        gc.collect()
+        return {"floor_bytes": rss_bytes()}
+
+    def _do_load(self, cores: list[int]) -> Message:
+        """Pin to ``cores`` (empty: anywhere), check the artifact's hashes and open it.
+
+        Returns seconds and the peak memory of loading.
+        """
+        trial = self._require_trial()
+        if cores:
+            pin(set(cores))
+        if not intact(self._directory):
+            raise HarnessError(f"the artifact in {self._directory} is damaged; delete the folder to build it anew")
+        description = read_description(self._directory, cached=True)
+        if description.code:
+            import_file(Path(description.code[1]))
+        options = SessionOptions(trial.threads, trial.options)
+        reset_peak()
+        began = time.perf_counter()
+        self._session = BACKENDS.get(trial.backend).load(self._directory, options)
+        seconds = time.perf_counter() - began
+        return {"load_s": seconds, "load_peak_bytes": peak_rss_bytes()}
+
+    def _do_first(self) -> Message:
+        """Run the first call on real inputs; returns its seconds."""
+        batch = self._batches(1)[0]
+        session = self._require_session()
+        began = time.perf_counter()
+        session(batch)
+        return {"first_call_s": time.perf_counter() - began}
+
+    def _do_memory(self) -> Message:
+        """Return the peak memory of a few calls."""
+        session, batch = self._require_session(), self._batches(1)[0]
+        reset_peak()
+        for _ in range(MEMORY_CALLS):
+            session(batch)
+        return {"inference_peak_bytes": peak_rss_bytes(), "executed": session.executed()}
+
+    def _do_verify(self) -> Message:
+        """Hold the outputs on real inputs against the stored reference; raises InvalidOutputError."""
+        session = self._require_session()
+        kind = read_description(self._directory, cached=True).fidelity
+        bound = FIDELITY_BOUND[kind]
+        with np.load(self._directory / REFERENCE) as stored:
+            inputs = _numbered(stored, "input")
+            expected = _numbered(stored, "output")
+        error = relative_error(session(inputs), expected)
+        if bound is not None and error > bound:
+            raise InvalidOutputError(
+                f"outputs differ from the reference by {error:.3g} (relative), the bound for '{kind}' is {bound:g}"
+            )
+        return {"kind": kind, "relative_error": error, "bound": bound, "n": len(inputs[0])}
+
+    def _do_evaluate(self, metric: str, output: str) -> Message:
+        """Run the whole test split; writes predictions and scores (npz) and returns the mean and n."""
+        session, trial = self._require_session(), self._require_trial()
+        judge = METRICS.get(metric)
+        inputs, targets = self._load_test()
+        n, size = len(targets), trial.batch_size
+        predictions, scores = [], []
+        for start in range(0, n, size):
+            index = np.arange(start, start + size) % n  # the last batch is filled up, and cut after the run
+            keep = min(size, n - start)
+            outputs = session(tuple(np.ascontiguousarray(a[index]) for a in inputs))
+            outputs = tuple(o[:keep] for o in outputs)
+            _check_finite(outputs)
+            predictions.append(judge.predict(outputs))
+            scores.append(judge.score(outputs, targets[start : start + keep]))
+        values = np.concatenate(scores)
+        np.savez(output, prediction=np.concatenate(predictions), target=targets, score=values)
+        return {"value": float(values.mean()), "n": n}
+
+    def _do_ready(self) -> Message:
+        """Prepare the timed loop and return the median seconds of a call."""
+        trial, session = self._require_trial(), self._require_session()
+        self._loop = WORKLOADS.get(trial.workload)(session, self._batches(DISTINCT_BATCHES))
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # as timeit does: a collection belongs to no particular call
+        began, samples = time.perf_counter(), [*self._loop.block(1)]
+        while time.perf_counter() - began < CALIBRATION_S:
+            samples += self._loop.block(1, warmup_s=0.0)
+        return {"call_s": float(np.median(samples)) / 1e9}
+
+    def _do_block(self, calls: int) -> Message:
+        """Run one block; returns the nanoseconds of each call."""
+        return {"ns": self._loop.block(calls)}
+
+    # -- helpers ---------------------------------------------------------------------------------------------
+
+    def _load_test(self) -> tuple[Arrays, Any]:
+        with np.load(self._test["path"]) as stored:
+            return _numbered(stored, "input"), stored["targets"]
+
+    def _batches(self, most: int) -> list[Arrays]:
+        inputs, targets = self._load_test()
+        n, size = len(targets), self._require_trial().batch_size
+        count = max(1, min(most, n // size))
+        index = [np.arange(i * size, (i + 1) * size) % n for i in range(count)]
+        return [tuple(np.ascontiguousarray(a[rows]) for a in inputs) for rows in index]
+
+    def _require_trial(self) -> Trial:
+        if self._trial is None:
+            raise HarnessError("the worker was not started; send 'start' first")
+        return self._trial
+
+    def _require_session(self) -> Session:
+        if self._session is None:
+            raise HarnessError("the worker has no session; send 'load' first")
+        return self._session
+
+
+def relative_error(outputs: Arrays, expected: Arrays) -> float:
+    """Return the largest ‖y − y_ref‖₂ / ‖y_ref‖₂ over outputs; raises InvalidOutputError for NaN or a shape."""
+    if len(outputs) != len(expected):
+        raise InvalidOutputError(f"{len(outputs)} outputs, the reference has {len(expected)}")
+    _check_finite(outputs)
+    worst = 0.0
+    for i, (got, want) in enumerate(zip(outputs, expected, strict=True)):
+        if got.shape != want.shape:
+            raise InvalidOutputError(f"output {i} has shape {got.shape}, the reference {want.shape}")
+        scale = float(np.linalg.norm(want.astype(np.float64)))
+        difference = float(np.linalg.norm(got.astype(np.float64) - want.astype(np.float64)))
+        worst = max(worst, difference / scale if scale > 0 else difference)
+    return worst
+
+
+def _check_finite(outputs: Arrays) -> None:
+    for i, output in enumerate(outputs):
+        if np.issubdtype(output.dtype, np.floating) and not np.isfinite(output).all():
+            share = 1.0 - float(np.isfinite(output).mean())
+            raise InvalidOutputError(f"output {i} is not finite in {100 * share:.0f} % of its values (NaN or infinity)")
+
+
+def _numbered(stored: Any, prefix: str) -> Arrays:
+    names = [name for name in stored.files if name.startswith(prefix + "_")]
+    return tuple(stored[f"{prefix}_{i}"] for i in range(len(names)))
+
+
+def pin(cores: set[int]) -> None:
+    """Bind all threads that exist to ``cores``; later ones inherit it.
+
+    Done after the runtime's import, so that the imports of many workers may use every core.
+    """
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            os.sched_setaffinity(int(task.name), cores)
+        except ProcessLookupError:
+            continue  # a thread that has just ended
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its coordinator dies, even while it is stopped (Linux prctl)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the call above
+        os._exit(1)
+
+
+def guard_group(parent: int) -> None:
+    """Fork a small watcher that kills this process group when the coordinator dies.
+
+    A build starts compilers; the death signal does not reach grandchildren.
+    """
+    watched = [os.pidfd_open(parent), os.pidfd_open(os.getpid())]
+    if os.fork():
+        for fd in watched:
+            os.close(fd)
+        return
+    for fd in range(3, 1024):  # hold no socket open
+        if fd not in watched:
+            try:
+                os.close(fd)
+            except OSError:
+                continue
+    ready, _, _ = select.select(watched, [], [])
+    if watched[0] in ready:
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+    os._exit(0)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Serve the commands that arrive on the socket given by ``--fd``."""
+    parser = argparse.ArgumentParser(prog="harness.worker")
+    parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--role", choices=("build", "measure"), required=True)
+    parser.add_argument("--cores", required=True, help="comma-separated cores that the process may use")
+    arguments = parser.parse_args(argv)
+    die_with_parent(arguments.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's affair
+    faulthandler.enable()
+    os.sched_setaffinity(0, {int(core) for core in arguments.cores.split(",")})
+    if arguments.role == "build":
+        guard_group(arguments.parent)
+    Worker(Connection(arguments.fd)).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -336,7 +336,7 @@ def percentile_table(experiments: int, seed: int) -> str:
     """Return the coverage of ``percentile``: five replicates of log-normal samples, offsets as in OFFSETS."""
     rows = []
     for spread in (0.05, 0.3):
-        for q, samples in ((0.5, 300), (0.95, 100), (0.95, 300), (0.99, 500)):
+        for q, samples in ((0.5, 300), (0.95, 200), (0.95, 300), (0.99, 1000)):
             rng = _generator(seed, "percentile", spread, q, samples)
             truth = spread * float(stats.norm.ppf(q))
             estimates = [_percentile_of_one(spread, q, samples, rng) for _ in range(experiments)]

@@ -7,8 +7,8 @@ same module, and adding a backend does not train again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import inspect
 import json
 import pickle
 import sys
@@ -91,7 +91,7 @@ class Builder:
             {
                 "stage": self._stage_key(self._of_form("module")),
                 "backend": self.backend.name,
-                "code": _source_hash(type(self.backend)),
+                "code": _source_hash("backends"),
                 "options": self.trial.options,
                 "passes": [_identity(p) for p in self._of_form("lowered")],
                 "versions": self.versions,
@@ -185,6 +185,7 @@ class Builder:
             output_names=self.model.output_names,
             directory=directory,
             options=self.trial.options,
+            threads=self.trial.threads,
         )
         self.report(f"lower to {self.backend.name}")
         began = time.perf_counter()
@@ -267,12 +268,14 @@ class Builder:
 
 
 def _identity(item: Pass) -> dict[str, Any]:
-    return {"name": item.name, "params": item.params(), "code": _source_hash(type(item))}
+    return {"name": item.name, "params": item.params(), "code": _source_hash("passes")}
 
 
-def _source_hash(cls: type) -> str:
-    """Hash the file that defines a class: a pass or backend whose code changed builds anew."""
-    return hashlib.sha256(inspect.getsource(sys.modules[cls.__module__]).encode()).hexdigest()[:16]
+@functools.cache
+def _source_hash(package: str) -> str:
+    """Hash all code of ``passes`` or ``backends``: a helper that changed must not leave a stale build behind."""
+    folder = Path(__file__).parent / package
+    return hash_files(folder.glob("*.py"))
 
 
 def _is_torch_module(module: Any) -> bool:

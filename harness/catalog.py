@@ -31,7 +31,7 @@ def catalog() -> Catalog:
     return Catalog(
         models={name: _model_entry(load_model(name)) for name in model_files()},
         backends={
-            name: BackendEntry(BACKENDS.get(name).option_names, functools.partial(backend_unavailable, name))
+            name: BackendEntry(BACKENDS.get(name).options, functools.partial(backend_unavailable, name))
             for name in BACKENDS
         },
         passes={name: _pass_entry(PASSES.get(name)) for name in PASSES},

@@ -28,9 +28,14 @@ class PassEntry:
 
 @dataclass(frozen=True)
 class BackendEntry:
-    """What planning needs to know of a backend; ``unavailable(interpreter)`` gives the reason or None."""
+    """What planning needs to know of a backend.
 
-    option_names: frozenset[str]
+    Attributes:
+        options: name → allowed values, empty for any.
+        unavailable: ``interpreter → reason`` or None when it can be used.
+    """
+
+    options: Mapping[str, tuple[object, ...]]
     unavailable: Callable[[str | None], str | None]
 
 
@@ -206,8 +211,8 @@ def _check_names(suite: Suite, index: int, spec: ExperimentSpec, catalog: Catalo
 
 def _check_variant(suite: Suite, variant: Variant, catalog: Catalog, path: tuple[str | int, ...]) -> None:
     _check_backend(suite, variant.backend, catalog, (*path, "backend"))
-    known = catalog.backends[variant.backend].option_names
-    for option in variant.options:
+    known = catalog.backends[variant.backend].options
+    for option, value in variant.options.items():
         if option not in known:
             raise suite.error(
                 f"backend '{variant.backend}' has no option '{option}'{did_you_mean(option, known)}",
@@ -215,6 +220,9 @@ def _check_variant(suite: Suite, variant: Variant, catalog: Catalog, path: tuple
                 "options",
                 option,
             )
+        if known[option] and value not in known[option]:
+            allowed = ", ".join(map(str, known[option]))
+            raise suite.error(f"{variant.backend} takes {option}: {allowed}, not {value!r}", *path, "options", option)
     _check_chain(suite, variant.passes, catalog, (*path, "passes"))
 
 

@@ -94,8 +94,7 @@ class Backend(ABC):
     extra: ClassVar[str] = ""  # the extra of pyproject.toml that installs them
     static_batch: ClassVar[bool] = False  # whether the batch size is baked into the artifact
     static_threads: ClassVar[bool] = False  # whether the thread count is baked into the artifact
-    option_names: ClassVar[frozenset[str]] = frozenset()
-    option_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # allowed values, the default first
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # name → allowed values, the default first; () for any
 
     def probe(self, role: Literal["build", "measure"]) -> Available | Unavailable:
         """Say whether this interpreter can do ``role``, without importing the runtime."""
@@ -112,7 +111,7 @@ class Backend(ABC):
 
     def option(self, options: Mapping[str, Any], name: str) -> Any:
         """Return an option's value or its default; raises UnsupportedError for an unknown value."""
-        allowed = self.option_values[name]
+        allowed = self.options[name]
         value = options.get(name, allowed[0])
         if value not in allowed:
             known = ", ".join(map(str, allowed))

@@ -29,7 +29,9 @@ class FakeBackend(Backend):
     summary = "known cost and known faults, for the tests and the selftest"
     format = "fake-json"
     distributions = ()
-    option_names: ClassVar[frozenset[str]] = frozenset({"spin_s", "work", "slowdown", "fault", "fault_after"})
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(
+        ("spin_s", "work", "slowdown", "fault", "fault_after"), ()
+    )
 
     def import_runtime(self) -> None:
         """Nothing to import."""

@@ -36,10 +36,7 @@ class OnnxRuntimeBackend(Backend):
     distributions = ("onnxruntime",)
     build_distributions = ("torch", "onnx", "onnxscript")
     extra = "onnxruntime"
-    option_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "graph_optimization": ("all", "extended", "basic", "disable")
-    }
-    option_names = frozenset(option_values)
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"graph_optimization": ("all", "extended", "basic", "disable")}
 
     def import_runtime(self) -> None:
         """Import onnxruntime."""

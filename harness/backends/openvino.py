@@ -35,8 +35,7 @@ class OpenVinoBackend(Backend):
     build_distributions = ("torch", "onnx", "onnxscript")
     extra = "openvino"
     static_batch = True
-    option_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {"precision": ("f32", "bf16")}
-    option_names = frozenset(option_values)
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"precision": ("f32", "bf16")}
 
     def import_runtime(self) -> None:
         """Import openvino."""

@@ -36,8 +36,7 @@ class TorchBackend(Backend):
     format = "torch-module"
     distributions = ("torch",)
     extra = "torch"
-    option_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {"channels_last": (False, True)}
-    option_names = frozenset(option_values)
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"channels_last": (False, True)}
 
     def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
         """Return OpenMP's number of threads, which it reads once at its start."""

@@ -39,7 +39,7 @@ def list_(kind: Kind = typer.Argument(help="What to list.")) -> None:
         _columns(table, "backend", "artifact", "what", "options", "here")
         for name in BACKENDS:
             b = BACKENDS.get(name)
-            options = ", ".join(sorted(b.option_names)) or "-"
+            options = ", ".join(f"{k}={'|'.join(map(str, v)) or '…'}" for k, v in b.options.items()) or "-"
             table.add_row(name, b.format, escape(b.summary), options, _here(catalog.backend_unavailable(name)))
     elif kind is Kind.PASSES:
         _columns(table, "pass", "form", "what", "parameters", *BACKENDS, "here")

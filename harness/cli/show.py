@@ -57,9 +57,10 @@ def print_run(directory: Path) -> bool:
 
 def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:
     first = rows.iloc[0]
+    threads = f"{first['threads']} thread{'s' if first['threads'] > 1 else ''}"
     CONSOLE.print(
         f"\n[bold]{escape(experiment['name'])}[/bold]: {first['model']}, {first['workload']}, "
-        f"batch {first['batch_size']}, {first['threads']} thread{'s' if first['threads'] > 1 else ''}, {first['device']}; "
+        f"batch {first['batch_size']}, {threads}, {first['device']}; "
         f"compared with {escape(experiment['baseline'])}"
     )
     table = Table(header_style="bold", pad_edge=False, box=None)

@@ -30,7 +30,7 @@ MIN_REPLICATES = 3
 MIN_BATCHES = 4
 ROUNDS_PER_BATCH = 4  # at least, when replicates are too few
 MIN_CLEAN_ROUNDS = 3
-TAIL_EXPECTED = 5  # samples expected beyond a percentile in each unit before it is reported
+TAIL_EXPECTED = 10  # samples expected beyond a percentile in each unit before it is reported
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ def percentile(samples: Sequence[Floats], q: float, confidence: float = 0.95) ->
         q: in (0, 1), such as 0.95.
 
     Returns:
-        The geometric mean over units of the unit's percentile (linear interpolation), with the t interval
-        over units on the log scale. NotEnough where fewer than five samples of a unit are expected beyond
-        it: a p99 of 50 samples is their maximum under another name. With fewer than three replicates the
-        batches are made long enough for that.
+        The geometric mean over units of the unit's percentile (median-unbiased: type 8 of Hyndman & Fan, The
+        American Statistician 50, 1996), with the t interval over units on the log scale. NotEnough where fewer
+        than ten samples of a unit are expected beyond it: a p99 of 50 samples is their maximum under another
+        name. With fewer than three replicates the batches are made long enough for that.
     """
     if not 0 < q < 1:
         raise ValueError(f"q must lie in (0, 1), got {q}")
@@ -109,7 +109,7 @@ def percentile(samples: Sequence[Floats], q: float, confidence: float = 0.95) ->
     smallest = min(len(unit) for unit in units)
     if smallest < needed:
         return NotEnough(f"p{100 * q:g} needs {needed} samples a replicate, has {smallest}")
-    logs = [float(np.log(np.quantile(unit, q))) for unit in units]
+    logs = [float(np.log(np.quantile(unit, q, method="median_unbiased"))) for unit in units]
     return _log_t(logs, sum(len(u) for u in units), scope, confidence)
 
 

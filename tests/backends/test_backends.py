@@ -73,8 +73,7 @@ def test_the_session_tells_threads_provider_and_precision(backend, lowered):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_value_of_an_option_is_refused_with_the_known_ones(name):
     backend = BACKENDS.get(name)
-    assert backend.option_names == set(backend.option_values)
-    for option, values in backend.option_values.items():
+    for option, values in backend.options.items():
         assert backend.option({}, option) == values[0]
         with pytest.raises(UnsupportedError, match=f"no {option}=wrong; it has: {values[0]}"):
             backend.option({option: "wrong"}, option)

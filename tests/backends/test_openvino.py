@@ -41,9 +41,7 @@ needs_bfloat16 = pytest.mark.skipif(
 @needs_bfloat16
 def test_fp32_is_the_default_and_bfloat16_an_option(lowered, digits):
     batch = digits.data("test").batch(8)
-    full, half = (
-        BACKEND.load(lowered(BACKEND), SessionOptions(1, {"precision": value})) for value in ("f32", "bf16")
-    )
+    full, half = (BACKEND.load(lowered(BACKEND), SessionOptions(1, {"precision": value})) for value in ("f32", "bf16"))
     assert full.executed()["precision"] == "float32"
     assert half.executed()["precision"] == "bfloat16"
     assert BACKEND.load(lowered(BACKEND), SessionOptions(1, {})).executed()["precision"] == "float32"

@@ -42,9 +42,7 @@ def exported(digits, network, tmp_path_factory):
     """The trained network as an ONNX artifact; exported once."""
     pytest.importorskip("onnxruntime")
     directory = tmp_path_factory.mktemp("exported")
-    request = LowerRequest(
-        digits.data("test").batch(32), digits.input_names, digits.output_names, directory, {}
-    )
+    request = LowerRequest(digits.data("test").batch(32), digits.input_names, digits.output_names, directory, {})
     BACKENDS.get("onnxruntime").lower(network, request)
     return directory
 

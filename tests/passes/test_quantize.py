@@ -105,9 +105,7 @@ def test_external_data_is_replaced_with_the_model(item, artifact, exported, digi
 
 @pytest.mark.parametrize("item", [Static(), Dynamic()])
 def test_quantizing_a_graph_without_weights_is_invalid_and_leaves_it_alone(item, tmp_path, digits, context):
-    request = LowerRequest(
-        digits.data("test").batch(2), digits.input_names, digits.output_names, tmp_path, {}
-    )
+    request = LowerRequest(digits.data("test").batch(2), digits.input_names, digits.output_names, tmp_path, {})
     BACKENDS.get("onnxruntime").lower(torch.nn.Softsign(), request)
     before = (tmp_path / LOWERED_FILE).read_bytes()
     with pytest.raises(InvalidOutputError, match="changed nothing: 0 of 0"):

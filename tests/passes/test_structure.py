@@ -57,9 +57,7 @@ def test_what_remains_is_a_multiple_and_at_least_one(network, context):
 
 def test_the_pruned_module_exports(pruned, digits, tmp_path):
     pytest.importorskip("onnxscript")
-    request = LowerRequest(
-        digits.data("test").batch(1), digits.input_names, digits.output_names, tmp_path, {}
-    )
+    request = LowerRequest(digits.data("test").batch(1), digits.input_names, digits.output_names, tmp_path, {})
     export_onnx(pruned[0], request, dynamic_batch=True)
     assert (tmp_path / MODEL_FILE).is_file()
 

@@ -33,7 +33,7 @@ quantiles = st.sampled_from((0.05, 0.25, 0.5, 0.9, 0.95))
 @st.composite
 def latencies(draw: st.DrawFn) -> list[Floats]:
     """Return replicates long enough for all of ``quantiles``; values are left to the seed, for speed."""
-    sizes = draw(st.lists(st.integers(100, 150), min_size=3, max_size=5))
+    sizes = draw(st.lists(st.integers(200, 250), min_size=3, max_size=5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     return [1e-3 * rng.lognormal(sigma=draw(st.floats(0, 2)), size=size) for size in sizes]
 
@@ -171,8 +171,8 @@ def test_a_higher_percentile_is_no_smaller(samples: list[Floats], one: float, ot
     assert low <= high * (1 + 1e-12)
 
 
-@pytest.mark.parametrize(("q", "needed"), [(0.9, 50), (0.95, 100), (0.99, 500), (0.999, 5000), (0.05, 100)])
-def test_a_tail_needs_five_samples_beyond_it_in_each_replicate(q: float, needed: int) -> None:
+@pytest.mark.parametrize(("q", "needed"), [(0.9, 100), (0.95, 200), (0.99, 1000), (0.999, 10000), (0.05, 200)])
+def test_a_tail_needs_ten_samples_beyond_it_in_each_replicate(q: float, needed: int) -> None:
     rng = np.random.default_rng(1)
     enough = [rng.lognormal(size=needed) for _ in range(3)]
     assert given_estimate(percentile(enough, q)).scope == "host"
@@ -181,7 +181,7 @@ def test_a_tail_needs_five_samples_beyond_it_in_each_replicate(q: float, needed:
 
 
 def test_a_p99_of_few_samples_is_refused() -> None:
-    assert reason(percentile([np.ones(50)] * 5, 0.99)) == "p99 needs 500 samples a replicate, has 50"
+    assert reason(percentile([np.ones(50)] * 5, 0.99)) == "p99 needs 1000 samples a replicate, has 50"
 
 
 def test_a_median_is_given_from_few_samples() -> None:
@@ -190,16 +190,16 @@ def test_a_median_is_given_from_few_samples() -> None:
 
 
 def test_one_process_tells_a_tail_when_its_batches_can_be_long_enough() -> None:
-    samples = np.random.default_rng(2).lognormal(size=1000)
-    assert reason(percentile([samples[:399]], 0.95)) == "p95 needs 3 replicates or 400 samples, has 1 and 399"
-    units = [given_estimate(percentile([samples[:n]], 0.95)).units for n in (400, 600, 1000)]
+    samples = np.random.default_rng(2).lognormal(size=2000)
+    assert reason(percentile([samples[:799]], 0.95)) == "p95 needs 3 replicates or 800 samples, has 1 and 799"
+    units = [given_estimate(percentile([samples[:n]], 0.95)).units for n in (800, 1200, 2000)]
     assert units == [4, 6, 10]
 
 
 def test_two_processes_of_uneven_length_tell_a_tail() -> None:
     rng = np.random.default_rng(3)
-    estimate = given_estimate(percentile([rng.lognormal(size=312), rng.lognormal(size=297)], 0.95))
-    assert (estimate.units, estimate.n, estimate.scope) == (5, 609, "process")
+    estimate = given_estimate(percentile([rng.lognormal(size=612), rng.lognormal(size=597)], 0.95))
+    assert (estimate.units, estimate.n, estimate.scope) == (5, 1209, "process")
 
 
 @pytest.mark.parametrize("q", [-0.1, 0.0, 1.0, 95.0])

@@ -1,0 +1,59 @@
+"""What happens inside the child, without a child."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.errors import InvalidOutputError, OutOfMemoryError, UnsupportedError
+from harness.protocol import sentence_of, status_of
+from harness.schema import Status
+from harness.worker import relative_error
+
+
+def test_equal_outputs_have_no_error() -> None:
+    outputs = (np.ones((2, 3), np.float32), np.arange(4))
+    assert relative_error(outputs, outputs) == 0.0
+
+
+def test_the_error_is_relative_to_the_reference_and_the_worst_output_counts() -> None:
+    reference = (np.full(4, 10.0), np.full(4, 1.0))
+    assert relative_error((np.full(4, 10.1), np.full(4, 1.0)), reference) == pytest.approx(0.01)
+    assert relative_error((np.full(4, 10.1), np.full(4, 1.5)), reference) == pytest.approx(0.5)
+
+
+def test_a_reference_of_zeros_gives_the_absolute_error() -> None:
+    assert relative_error((np.full(4, 0.5),), (np.zeros(4),)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sentence"),
+    [
+        ((np.array([1.0, np.nan]),), "not finite in 50 %"),
+        ((np.array([1.0, np.inf]),), "not finite in 50 %"),
+        ((np.ones(3),), "has shape"),
+        ((np.ones(2), np.ones(2)), "2 outputs, the reference has 1"),
+    ],
+)
+def test_outputs_that_cannot_be_right_are_invalid(outputs: tuple[np.ndarray, ...], sentence: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InvalidOutputError, match=sentence):
+        relative_error(outputs, (np.ones(2),))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UnsupportedError("no kernel"), Status.UNSUPPORTED),
+        (InvalidOutputError("NaN"), Status.INVALID),
+        (OutOfMemoryError("1 TB"), Status.OOM),
+        (MemoryError(), Status.OOM),
+        (ValueError("x"), Status.FAILED),
+    ],
+)
+def test_exceptions_become_statuses(error: Exception, status: Status) -> None:
+    assert status_of(error) is status
+
+
+def test_a_foreign_exception_is_one_line_with_its_type() -> None:
+    assert sentence_of(ValueError("first\n  second")) == "ValueError: first second"
+    assert sentence_of(UnsupportedError("no kernel for Conv")) == "no kernel for Conv"

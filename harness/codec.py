@@ -50,6 +50,8 @@ def migrate(document: Document) -> Document:
     version = document.get("schema_version")
     if not isinstance(version, int):
         raise StoreError("a document has no schema_version")
+    if version < 1:
+        raise StoreError(f"a document has the impossible schema version {version}")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"schema version {version} is newer than this harness reads ({SCHEMA_VERSION}); "

@@ -19,7 +19,7 @@ from harness.protocol import Message, receive, send
 from harness.schema import Status, Trial
 
 Role = Literal["build", "measure"]
-CLOSE_TIMEOUT_S = 5.0
+EXIT_TIMEOUT_S = 5.0
 
 
 class WorkerFailure(HarnessError):
@@ -51,7 +51,7 @@ class WorkerHandle(Protocol):
         """Let the process go on."""
 
     def close(self) -> None:
-        """End the process, kindly first."""
+        """End the process."""
 
 
 class Spawn(Protocol):
@@ -86,7 +86,7 @@ class WorkerProcess:
             send(self._connection, {"command": command, **arguments})
             while True:
                 if not self._connection.poll(timeout_s):
-                    self.kill()
+                    self.close()
                     raise WorkerFailure(Status.TIMEOUT, f"no answer within {timeout_s:g} s; killed", command)
                 reply = receive(self._connection)
                 if "event" not in reply:
@@ -112,18 +112,10 @@ class WorkerProcess:
         os.kill(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """Ask the worker to end; kill it and its group when it does not."""
-        if self._process.poll() is None:
-            try:
-                self.resume()
-                send(self._connection, {"command": "close"})
-                self._process.wait(CLOSE_TIMEOUT_S)
-            except (OSError, subprocess.TimeoutExpired):
-                pass  # killed below
-        self.kill()
+        """Kill the whole process group at once, stopped or not, and collect the child.
 
-    def kill(self) -> None:
-        """Kill the whole process group at once, stopped or not, and collect the child."""
+        A worker has nothing to save: all it knew went through the socket, and its output is unbuffered.
+        """
         with contextlib.suppress(ProcessLookupError):  # all gone already
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -131,11 +123,11 @@ class WorkerProcess:
 
     def _ended(self, stage: str) -> WorkerFailure:
         try:
-            code = self._process.wait(CLOSE_TIMEOUT_S)
+            code = self._process.wait(EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.close()
             return WorkerFailure(Status.CRASHED, "the worker closed its connection without ending; killed", stage)
-        self.kill()
+        self.close()
         if code < 0:
             name = signal.Signals(-code).name
             if -code == signal.SIGKILL and _oom_kills() > self._oom_kills:

@@ -105,16 +105,16 @@ def read_table(path: Path) -> pa.Table:
 
 def _records(path: Path) -> Sequence[Record]:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except FileNotFoundError:
         return []
-    lines = text.split("\n")
-    complete = lines[:-1]  # text after the last newline was cut short by a crash
+    lines = content.split(b"\n")
+    complete = lines[:-1]  # what follows the last newline was cut short by a crash, maybe within a character
     records = []
     for number, line in enumerate(complete, start=1):
         try:
-            records.append(decode_record(line))
-        except StoreError as error:
+            records.append(decode_record(line.decode("utf-8")))
+        except (StoreError, UnicodeDecodeError) as error:
             raise StoreError(f"{path}:{number}: {error}") from error
     return records
 

@@ -48,7 +48,7 @@ def _pass_spec(value: Any) -> Any:
         [(name, params)] = value.items()
         if isinstance(name, str) and (params is None or isinstance(params, Mapping)):
             return PassSpec(name, dict(params or {}))
-    raise PydanticCustomError("pass", "a pass is written 'name' or 'name: {{parameter: value}}'")
+    raise PydanticCustomError("pass", "a pass is written 'name' or 'name: {parameter: value}'")
 
 
 Passes = tuple[Annotated[PassSpec, BeforeValidator(_pass_spec)], ...]
@@ -81,17 +81,18 @@ class Measure(_Strict):
             least number of replicates is always taken.
         precision: stop when every variant's speed-up is known to this relative half-width (95 %).
         margin: differences below it are ``same``.
-        block_s: timed work of one worker on its turn.
+        block_s: timed work of one worker on its turn. Short, because a shared host changes its speed every few
+            hundred milliseconds: the closer two blocks are in time, the more of that cancels in their ratio.
         stage_timeout_s, build_timeout_s: a worker that needs longer for one step is killed and recorded.
     """
 
     replicates: Annotated[int, Field(ge=1)] = 5
     max_replicates: Annotated[int, Field(ge=1)] = 10
-    rounds: Annotated[int, Field(ge=1)] = 8
+    rounds: Annotated[int, Field(ge=1)] = 20
     budget_s: Annotated[float, Field(gt=0)] = 120.0
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
-    block_s: Annotated[float, Field(gt=0, le=10)] = 0.075
+    block_s: Annotated[float, Field(gt=0, le=10)] = 0.03
     stage_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     build_timeout_s: Annotated[float, Field(gt=0)] = 900.0
 
@@ -190,20 +191,22 @@ def read_suite(path: Path) -> Suite:
 
 def parse_suite(text: str, file: str) -> Suite:
     """Validate a suite given as text; ``file`` is what errors name."""
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)  # refuses control characters already
         node = loader.get_single_node()
         if node is None:
             raise SuiteError("is empty; a suite needs the keys 'suite' and 'experiments'", file=file)
         lines: dict[Path_, int] = {}
         _collect_lines(node, (), lines, file)
         data = loader.construct_document(node)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date, an anchor within itself
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         raise SuiteError(f"is not valid YAML: {problem}", file=file, line=mark.line + 1 if mark else None) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     try:
         return Suite(SuiteFile.model_validate(data), file, lines)
     except ValidationError as error:
@@ -247,6 +250,8 @@ def _collect_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: 
         seen: dict[Any, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise SuiteError("a key must be plain text; quote it if it begins with a bracket", file=file, line=line)
             if key.value in seen:
                 raise SuiteError(
                     f"key '{key.value}' stands twice, first in line {seen[key.value]}; remove one",

@@ -28,7 +28,7 @@ def load(path: str | Path = "results") -> pd.DataFrame:
     Columns beside those of ``harness.frame``:
 
     * ``speedup`` (t_baseline / t_variant, above 1 is faster) with ``_low``, ``_high`` (95 %), ``_verdict``
-      (``faster``, ``slower``, ``same``, ``inconclusive``), ``_reason``, ``_rounds``, ``_replicates``,
+      (``faster``, ``slower``, ``same``, ``inconclusive``), ``_reason``, ``_rounds``, ``_units``,
       ``_scope``, and ``speedup_all`` with its interval from all rounds, disturbed ones included;
     * ``technique_speedup`` and the same suffixes: over the same backend's plain row;
     * ``quality_change`` (negative is worse) with interval, ``quality_verdict`` (``kept``, ``lost``,
@@ -98,7 +98,7 @@ def _speed(
         f"{prefix}_verdict": None if verdict is None else str(verdict.verdict),
         f"{prefix}_reason": None if verdict is None else verdict.reason,
         f"{prefix}_rounds": None if isinstance(estimate, NotEnough) else estimate.n,
-        f"{prefix}_replicates": None if isinstance(estimate, NotEnough) else estimate.units,
+        f"{prefix}_units": None if isinstance(estimate, NotEnough) else estimate.units,
         f"{prefix}_scope": None if isinstance(estimate, NotEnough) else estimate.scope,
         f"{prefix}_clean": clean,
     }

@@ -43,7 +43,7 @@ CALIBRATION_S = 0.05
 
 
 class Worker:
-    """Serves one trial until told to close or until the other side is gone."""
+    """Serves one trial until the other side is gone."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -60,10 +60,6 @@ class Worker:
             except (EOFError, OSError):
                 return
             command = str(message.pop("command"))
-            if command == "close":
-                if self._session is not None:
-                    self._session.close()
-                return
             send(self._connection, self._answer(command, message))
 
     def _answer(self, command: str, message: Message) -> Message:

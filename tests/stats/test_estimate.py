@@ -19,6 +19,9 @@ from harness.stats.estimate import (
     throughput,
 )
 
+# Student's t at 1 − 0.7 × 0.05, two-sided, for 2 and 3 degrees of freedom.
+T_2, T_3 = 5.203877, 3.670003
+
 LAW = settings(max_examples=60, deadline=None, derandomize=True)
 
 ratio = st.floats(-0.5, 0.5, allow_subnormal=False)
@@ -53,10 +56,10 @@ def bounds(estimate: Estimate) -> tuple[float, float, float]:
 
 
 def test_three_replicates_give_students_t_over_their_medians() -> None:
-    # Medians 0.01, 0.02, 0.03: mean 0.02, standard error 0.01/√3, t(0.975, 2) = 4.302653.
+    # Medians 0.01, 0.02, 0.03: mean 0.02, standard error 0.01/√3, t = T_2.
     rounds = [np.array([0.0, 0.01, 9.0]), np.array([0.02]), np.array([0.03, 0.03])]
     estimate = given_estimate(speedup(rounds))
-    half = 4.302653 * 0.01 / math.sqrt(3)
+    half = T_2 * 0.01 / math.sqrt(3)
     assert bounds(estimate) == pytest.approx([math.exp(0.02 - half), math.exp(0.02), math.exp(0.02 + half)])
     assert (estimate.units, estimate.n, estimate.scope) == (3, 6, "host")
     assert estimate.relative_half_width == pytest.approx(half)
@@ -133,7 +136,7 @@ def test_too_few_rounds_give_no_estimate_but_say_what_it_takes(rounds: Sequence[
 
 
 @pytest.mark.parametrize(
-    ("sizes", "units"), [([16], 4), ([40], 10), ([400], 10), ([8, 8], 4), ([20, 20], 10), ([39, 1], 10)]
+    ("sizes", "units"), [([16], 4), ([40], 5), ([400], 5), ([8, 8], 4), ([20, 20], 4), ([39, 1], 6)]
 )
 def test_fewer_than_three_replicates_speak_for_these_processes_only(sizes: list[int], units: int) -> None:
     estimate = given_estimate(speedup([np.linspace(-0.01, 0.01, size) for size in sizes]))
@@ -145,7 +148,7 @@ def test_a_batch_never_spans_two_processes() -> None:
     # Each batch's median is one process's own ratio; one across the border would show a third value.
     estimate = given_estimate(speedup([np.full(20, 0.0), np.full(20, 0.1)]))
     assert estimate.value == pytest.approx(math.exp(0.05))
-    assert estimate.relative_half_width == pytest.approx(2.262157 * np.std([0.0, 0.1] * 5, ddof=1) / 10**0.5)
+    assert estimate.relative_half_width == pytest.approx(T_3 * np.std([0.0, 0.1] * 2, ddof=1) / 4**0.5)
 
 
 def test_an_unbounded_interval_has_an_infinite_half_width() -> None:
@@ -193,7 +196,7 @@ def test_one_process_tells_a_tail_when_its_batches_can_be_long_enough() -> None:
     samples = np.random.default_rng(2).lognormal(size=2000)
     assert reason(percentile([samples[:799]], 0.95)) == "p95 needs 3 replicates or 800 samples, has 1 and 799"
     units = [given_estimate(percentile([samples[:n]], 0.95)).units for n in (800, 1200, 2000)]
-    assert units == [4, 6, 10]
+    assert units == [4, 5, 5]
 
 
 def test_two_processes_of_uneven_length_tell_a_tail() -> None:

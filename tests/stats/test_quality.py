@@ -138,7 +138,10 @@ def test_unchanged_answers_of_few_examples_prove_little() -> None:
     assert verdict_of(gained=0, dropped=0, n=500, margin=0.01).verdict is Kept.KEPT
 
 
-@pytest.mark.parametrize(("gained", "dropped", "n", "margin"), [(0, 0, 50, 0.01), (3, 4, 100, 0.02), (1, 9, 120, 0.05)])
+@pytest.mark.parametrize(
+    ("gained", "dropped", "n", "margin"),
+    [(0, 0, 50, 0.01), (0, 0, 60, 0.01), (3, 4, 100, 0.02), (1, 9, 120, 0.05), (2, 5, 90, 0.01), (5, 5, 70, 0.03)],
+)
 def test_the_examples_needed_would_decide_and_one_less_would_not(
     gained: int, dropped: int, n: int, margin: float
 ) -> None:

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness import codec
+from harness.codec import (
+    artifact_from_json,
+    artifact_to_json,
+    decode_record,
+    encode_record,
+    migrate,
+    trial_to_json,
+)
+from harness.errors import StoreError
+from harness.protocol import trial_from_message
+from harness.schema import (
+    SCHEMA_VERSION,
+    Artifact,
+    Fidelity,
+    FidelityCheck,
+    Memory,
+    PassSpec,
+    Quality,
+    Record,
+    Status,
+    Step,
+    Timing,
+    Trial,
+    Unmeasured,
+)
+
+# Never rewrite it: it stands for every file that version 1 has written.
+GOLDEN = Path(__file__).parent / "golden" / "record-v1.jsonl"
+
+ARTIFACT = Artifact(
+    key="0123abcd",
+    format="onnx",
+    files={"model.onnx": "feed"},
+    size_bytes=4096,
+    parameters=1234,
+    steps=(Step("model", 12.5), Step("lower", 1.5, "opset 18"), Step("quantize.static-int8", 0.25)),
+    fidelity=Fidelity.QUANTIZED,
+    versions={"onnxruntime": "1.20.0"},
+    cached=True,
+    code=("harness_models_digits_cnn", "/models/digits_cnn.py"),
+)
+TRIAL = Trial(
+    name="ort-int8",
+    experiment="digits",
+    model="digits-cnn",
+    backend="onnxruntime",
+    passes=(PassSpec("prune.channels", {"amount": 0.5}), PassSpec("quantize.static-int8")),
+    options={"graph_optimization": "all"},
+    workload="offline",
+    batch_size=32,
+    threads=2,
+    interpreter="/usr/bin/python3",
+)
+FULL = Record(
+    run="quickstart-20260101T000000",
+    trial=TRIAL,
+    status=Status.OK,
+    host="abcdef0123",
+    finished_at="2026-01-01T00:00:00Z",
+    artifact=ARTIFACT,
+    fidelity=FidelityCheck(Fidelity.QUANTIZED, 0.0123, 0.5, 32),
+    quality=Quality("accuracy", 0.975, 360, True, "predictions/digits.ort-int8.parquet", cached=True),
+    memory=Memory(100_000_000, 130_000_000, 125_000_000),
+    timing=Timing(
+        samples="samples/digits",
+        replicates=3,
+        rounds=24,
+        dirty_rounds=1,
+        calls_per_block=17,
+        group=0,
+        stopped_by="precision",
+        load_s=(0.1, 0.11, 0.09),
+        first_call_s=(0.02, 0.021, 0.019),
+    ),
+    startup_s=0.75,
+    actual={"threads": 2, "provider": "CPUExecutionProvider"},
+    energy_j=1.5,
+    utilization=0.5,
+    device_memory_bytes=0,
+)
+EMPTY = Record(
+    run="r",
+    trial=Trial("vino", "digits", "digits-cnn", "openvino", unsupported="not installed"),
+    status=Status.UNSUPPORTED,
+    host="abcdef0123",
+    finished_at="2026-01-01T00:00:00Z",
+    reason="openvino ist nicht installiert – µ",
+    stage="plan",
+    log=None,
+    **{  # type: ignore[arg-type]
+        name: Unmeasured(f"no {name}")
+        for name in (
+            "artifact", "fidelity", "quality", "memory", "timing",
+            "startup_s", "energy_j", "utilization", "device_memory_bytes",
+        )
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("record", [FULL, EMPTY], ids=["measured", "unmeasured"])
+def test_a_record_reads_as_it_was_written(record: Record) -> None:
+    line = encode_record(record)
+    assert "\n" not in line
+    assert decode_record(line) == record
+
+
+@given(st.text(), st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | st.text(), max_size=3))
+def test_any_reason_and_options_survive(reason: str, options: dict[str, object]) -> None:
+    try:
+        reason.encode()
+        json.dumps(options, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return  # lone surrogates are no text
+    record = dataclasses.replace(EMPTY, reason=reason, trial=dataclasses.replace(EMPTY.trial, options=options))
+    line = encode_record(record)
+    assert "\n" not in line
+    assert decode_record(line) == record
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_comes_back_to_the_last_bit(seconds: float) -> None:
+    assert decode_record(encode_record(dataclasses.replace(FULL, startup_s=seconds))).startup_s == seconds
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite_is_never_written(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode_record(dataclasses.replace(FULL, startup_s=value))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        encode_record(dataclasses.replace(FULL, fidelity=FidelityCheck(Fidelity.QUALITY, value, None, 1)))
+
+
+def test_a_newer_version_is_refused_with_the_remedy() -> None:
+    document = {**json.loads(encode_record(FULL)), "schema_version": SCHEMA_VERSION + 1}
+    with pytest.raises(StoreError, match="newer than this harness reads .* pip install -U optimization-harness"):
+        decode_record(json.dumps(document))
+
+
+def test_a_document_without_a_version_is_refused() -> None:
+    document = json.loads(encode_record(FULL))
+    del document["schema_version"]
+    with pytest.raises(StoreError, match="no schema_version"):
+        decode_record(json.dumps(document))
+    with pytest.raises(StoreError, match="impossible schema version 0"):
+        migrate({"schema_version": 0})
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "not valid JSON"),
+        (encode_record(FULL)[:-5], "not valid JSON"),
+        ("[1, 2]", "not a JSON object"),
+        (encode_record(FULL).replace('"status": "ok"', '"status": "fine"'), "wrong field status"),
+        (encode_record(FULL).replace('"size_bytes": 4096', '"size_bytes": "big"'), "wrong field artifact"),
+    ],
+)
+def test_a_damaged_line_says_what_is_wrong(line: str, message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        decode_record(line)
+
+
+def test_an_older_document_is_brought_forward_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "SCHEMA_VERSION", 3)
+    steps = {
+        1: lambda d: {**d, "path": [*d["path"], 2], "schema_version": 2},
+        2: lambda d: {**d, "path": [*d["path"], 3], "schema_version": 3},
+    }
+    monkeypatch.setattr(codec, "MIGRATIONS", steps)
+    assert migrate({"schema_version": 1, "path": []}) == {"schema_version": 3, "path": [2, 3]}
+
+
+def test_a_file_of_version_1_still_reads() -> None:
+    assert [decode_record(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()] == [FULL, EMPTY]
+
+
+def test_artifacts_and_trials_cross_to_json_and_back() -> None:
+    assert artifact_from_json(json.loads(json.dumps(artifact_to_json(ARTIFACT)))) == ARTIFACT
+    assert trial_from_message(json.loads(json.dumps(trial_to_json(TRIAL)))) == TRIAL
+
+
+def test_a_damaged_artifact_is_refused() -> None:
+    with pytest.raises(StoreError, match="an artifact description is damaged"):
+        artifact_from_json({"key": "x"})
+
+
+def test_the_time_to_build_leaves_the_reference_model_out() -> None:
+    assert ARTIFACT.build_s == 1.75

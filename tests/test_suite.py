@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import SuiteError
+from harness.schema import PassSpec
+from harness.suite import SuiteFile, parse_suite, read_suite
+
+HEAD = """\
+suite: s
+experiments:
+  - name: e
+    model: m
+"""
+
+
+def parse(text: str) -> SuiteFile:
+    return parse_suite(text, "s.yaml").spec
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(SuiteError) as caught:
+        parse(text)
+    return str(caught.value)
+
+
+def test_the_smallest_suite_has_a_torch_baseline_and_the_defaults() -> None:
+    [experiment] = parse(HEAD).experiments
+    assert experiment.baseline.backend == "torch"
+    assert (experiment.workload, experiment.batch_size, experiment.threads) == ("offline", 1, 1)
+    assert experiment.variants == ()
+    assert experiment.measure is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "hint"),
+    [
+        (HEAD + "sed: 1\n", 5, "sed", "did you mean 'seed'?"),
+        (HEAD + "measure: {rouns: 8}\n", 5, "rouns", "did you mean 'rounds'? in measure"),
+        (HEAD + "    modle: m\n", 5, "modle", "did you mean 'model'? in experiments.0"),
+        (HEAD + "    baseline:\n      bakend: torch\n", 6, "bakend", "did you mean 'backend'?"),
+        (HEAD + "    variants:\n      - backend: torch\n        pases: []\n", 7, "pases", "did you mean 'passes'?"),
+        (HEAD + "    matrix:\n      treads: [1]\n", 6, "treads", "did you mean 'threads'?"),
+        (HEAD + "    measure:\n      margn: 0.1\n", 6, "margn", "did you mean 'margin'?"),
+        (HEAD + "1: 2\n", 5, "1", "known: description, experiments, measure, seed, suite"),
+    ],
+)
+def test_an_unknown_key_at_any_level_names_file_line_and_the_closest_key(
+    text: str, line: int, key: str, hint: str
+) -> None:
+    message = complaint(text)
+    assert message.startswith(f"s.yaml:{line}: unknown key '{key}'")
+    assert hint in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("suite: s\n", "s.yaml:1: 'experiments' is missing"),
+        ("experiments:\n  - name: e\n    model: m\n", "s.yaml:1: 'suite' is missing"),
+        ("suite: s\nexperiments:\n  - name: e\n", "s.yaml:3: 'experiments.0.model' is missing"),
+        (HEAD + "    variants:\n      - name: a\n", "s.yaml:6: 'experiments.0.variants.0.backend' is missing"),
+    ],
+)
+def test_a_missing_key_is_named_with_the_line_of_its_parent(text: str, expected: str) -> None:
+    assert complaint(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "shown"),
+    [
+        (HEAD + "    threads: many\n", "s.yaml:5: experiments.0.threads: ", "got 'many'"),
+        (HEAD + "    threads: 0\n", "s.yaml:5: experiments.0.threads: ", "got 0"),
+        (HEAD + "    workload: online\n", "s.yaml:5: experiments.0.workload: ", "'offline' or 'single-stream'"),
+        (HEAD + "    variants: [torch]\n", "s.yaml:5: experiments.0.variants.0: ", "got 'torch'"),
+        (HEAD + "    matrix: {passes: {a b: []}}\n", "s.yaml:5: experiments.0.matrix.passes.a b: ", "got 'a b'"),
+        ("suite: 1\nexperiments: [{name: e, model: m}]\n", "s.yaml:1: suite: ", "got 1"),
+        ("suite: no good\nexperiments: [{name: e, model: m}]\n", "s.yaml:1: suite: ", "got 'no good'"),
+        ("suite: s\nexperiments: []\n", "s.yaml:2: experiments: ", "at least 1"),
+        ("- a\n- b\n", "s.yaml:1: ", "dictionary"),
+    ],
+)
+def test_a_wrong_value_is_shown_with_its_place(text: str, start: str, shown: str) -> None:
+    message = complaint(text)
+    assert message.startswith(start)
+    assert shown in message
+
+
+def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
+    assert complaint(HEAD + "    model: n\n") == "s.yaml:5: key 'model' stands twice, first in line 4; remove one"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("suite: s\nexperiments: [\n", 3), ("suite: s\n a: b\n", 2), ("suite: s\n---\nsuite: t\n", 2)],
+)
+def test_invalid_yaml_is_refused_with_its_line(text: str, line: int) -> None:
+    assert complaint(text).startswith(f"s.yaml:{line}: is not valid YAML")
+
+
+@pytest.mark.parametrize("text", ["suite: a\x07\n", "suite: 2026-13-45\n", "suite: &again [*again]\n"])
+def test_a_text_that_the_parser_chokes_on_is_invalid_yaml_and_no_crash(text: str) -> None:
+    assert complaint(text).startswith("s.yaml: is not valid YAML")
+
+
+def test_a_template_left_unfilled_is_refused_with_its_line() -> None:
+    assert complaint("seed: 1\nsuite: {{ name }}\n").startswith("s.yaml:2: a key must be plain text")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
+def test_an_empty_file_says_what_a_suite_needs(text: str) -> None:
+    assert complaint(text) == "s.yaml: is empty; a suite needs the keys 'suite' and 'experiments'"
+
+
+def test_passes_are_written_as_names_or_with_parameters() -> None:
+    text = HEAD + "    variants:\n      - {backend: torch, passes: [a, {b: }, {c: {x: 1, y: two}}]}\n"
+    [variant] = parse(text).experiments[0].variants
+    assert variant.passes == (PassSpec("a"), PassSpec("b"), PassSpec("c", {"x": 1, "y": "two"}))
+    assert variant.label == "torch+a+b+c"
+
+
+@pytest.mark.parametrize("written", ["1", "[a]", "{a: 1}", "{a: {x: 1}, b: {y: 2}}", "{}"])
+def test_a_pass_in_any_other_form_is_refused_with_the_right_forms(written: str) -> None:
+    message = complaint(HEAD + f"    variants:\n      - backend: torch\n        passes:\n          - {written}\n")
+    assert "a pass is written 'name' or 'name: {parameter: value}'" in message
+    assert message.startswith("s.yaml:8: ")
+
+
+def test_a_matrix_keeps_the_order_of_its_axes() -> None:
+    text = HEAD + "    matrix: {backend: [b, a], passes: {z: [p], y: []}, threads: [2, 1], batch_size: [8]}\n"
+    matrix = parse(text).experiments[0].matrix
+    assert matrix.backend == ("b", "a")
+    assert list(matrix.passes) == ["z", "y"]
+    assert (matrix.threads, matrix.batch_size) == ((2, 1), (8,))
+
+
+def test_exclude_with_an_unknown_axis_suggests_the_closest() -> None:
+    message = complaint(HEAD + "    exclude:\n      - {bakend: torch}\n")
+    assert message.startswith("s.yaml:")
+    assert "unknown axis 'bakend'; did you mean 'backend'?" in message
+
+
+def test_fewer_replicates_at_most_than_at_least_are_refused() -> None:
+    message = complaint("measure: {max_replicates: 2}\n" + HEAD)
+    assert message == "s.yaml:1: measure: max_replicates (2) is below replicates (5); raise it"
+
+
+@given(st.integers(1, 30), st.integers(1, 30))
+def test_a_measure_needs_at_least_twenty_rounds_in_all(replicates: int, rounds: int) -> None:
+    text = f"measure: {{replicates: {replicates}, max_replicates: 30, rounds: {rounds}}}\n" + HEAD
+    if replicates * rounds >= 20:
+        assert parse(text).measure.rounds == rounds
+    else:
+        assert f"replicates × rounds is {replicates * rounds}, at least 20" in complaint(text)
+
+
+@pytest.mark.parametrize("more", ["batch_size: 2", "matrix: {batch_size: [1, 2]}"])
+def test_single_stream_needs_batches_of_one(more: str) -> None:
+    message = complaint(HEAD + f"    workload: single-stream\n    {more}\n")
+    assert "set batch_size: 1 or workload: offline" in message
+
+
+def test_single_stream_with_batches_of_one_is_fine() -> None:
+    text = HEAD + "    workload: single-stream\n    matrix: {batch_size: [1], threads: [1, 2]}\n"
+    assert parse(text).experiments[0].workload == "single-stream"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"none\.yaml: cannot be read"):
+        read_suite(tmp_path / "none.yaml")
+    with pytest.raises(SuiteError, match="cannot be read"):
+        read_suite(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(SuiteError, match=r"binary\.yaml: cannot be read"):
+        read_suite(tmp_path / "binary.yaml")
+
+
+def test_a_file_reads_as_its_text_does(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(HEAD)
+    assert read_suite(tmp_path / "s.yaml").spec == parse(HEAD)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_suite_or_a_suite_error(text: str) -> None:
+    try:
+        parse(text)
+    except SuiteError as error:
+        assert str(error).startswith("s.yaml")
+
+
+def test_an_error_points_at_the_closest_line_that_is_known() -> None:
+    suite = parse_suite(HEAD, "s.yaml")
+    assert suite.error("x", "experiments", 0, "model").line == 4
+    assert suite.error("x", "experiments", 0, "baseline", "backend").line == 3
+    assert suite.error("x", "nothing").line == 1

@@ -93,7 +93,7 @@ class Design:
     rounds: int
 
 
-PRODUCT = Design("the product's rule: 5 to 10 replicates × 8 rounds", 5, 10, 8)
+PRODUCT = Design("the product's rule: 5 to 10 replicates × 20 rounds", 5, 10, 20)
 FIXED = (Design("fixed: 3 × 8", 3, 3, 8), Design("fixed: 5 × 8", 5, 5, 8))
 ONE_PROCESS = Design("one replicate × 40 rounds", 1, 1, 40)
 DESIGNS = (PRODUCT, *FIXED, ONE_PROCESS)
@@ -226,7 +226,7 @@ def coverage_tables(experiments: int, seed: int) -> str:
     """Return one table a design: coverage, width and false alarms of A/A pairs in every scenario."""
     rows: dict[Design, list[list[str]]] = {design: [] for design in DESIGNS}
     for scenario in SCENARIOS:
-        many = simulate(scenario, 10, 8, experiments, _generator(seed, "coverage", scenario.name))
+        many = simulate(scenario, 10, PRODUCT.rounds, experiments, _generator(seed, "coverage", scenario.name))
         one = simulate(scenario, 1, 40, experiments, _generator(seed, "one process", scenario.name))
         for design in DESIGNS:
             cell = coverage_cell(one if design is ONE_PROCESS else many, design)

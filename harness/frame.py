@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.errors import StoreError
 from harness.schema import Artifact, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
@@ -151,7 +152,9 @@ class SampleReader:
             folder = self._run.directory / timing.samples
             paths = sorted(folder.glob(f"group-{group}-replicate-*.parquet"), key=_replicate_number)
             frames = [read_table(p).to_pandas() for p in paths]
-            self._frames[key] = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+            if not frames:
+                raise StoreError(f"{folder} holds no samples of group {group}; restore it from where the run was made")
+            self._frames[key] = pd.concat(frames, ignore_index=True)
         return self._frames[key]
 
     def latencies(self, record: Record) -> list[np.ndarray[Any, np.dtype[np.float64]]]:

@@ -72,7 +72,7 @@ class Folder:
                 self._write_samples(writer, group, replicate)
         for trial, status, reason in self.failed:
             record = Record(directory.name, trial, status, self.host, "", reason=reason, stage="measure")
-            writer.append(replace(record, timing=Unmeasured(f"it {status}")))
+            writer.append(replace(record, timing=Unmeasured(f"it {status}"), energy_j=Unmeasured("no counter")))
         for row in self.rows:
             writer.append(self._record(writer, row))
         return directory
@@ -136,7 +136,14 @@ class Folder:
             host=self.host,
             finished_at="2026-01-01T00:00:00Z",
             artifact=Artifact(
-                f"key-{trial.name}", "fake", {}, 1000, 10, (Step("model", 9.0), Step("lower", 1.5)), Fidelity.RUNTIME, {}
+                f"key-{trial.name}",
+                "fake",
+                {},
+                1000,
+                10,
+                (Step("model", 9.0), Step("lower", 1.5)),
+                Fidelity.RUNTIME,
+                {},
             ),
             fidelity=FidelityCheck(Fidelity.RUNTIME, 1e-6, 1e-3, 4),
             quality=Quality("accuracy", float(scores.mean()), len(scores), row.higher_is_better, predictions),

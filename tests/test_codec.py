@@ -143,7 +143,7 @@ def test_a_value_that_is_not_finite_is_never_written(value: float) -> None:
 
 def test_a_newer_version_is_refused_with_the_remedy() -> None:
     document = {**json.loads(encode_record(FULL)), "schema_version": SCHEMA_VERSION + 1}
-    with pytest.raises(StoreError, match="newer than this harness reads .* pip install -U optimization-harness"):
+    with pytest.raises(StoreError, match=r"newer than this harness reads .* pip install -U optimization-harness"):
         decode_record(json.dumps(document))
 
 

@@ -42,5 +42,5 @@ def test_a_name_is_registered_once() -> None:
 def test_an_unknown_name_is_a_users_error_with_the_closest_one() -> None:
     with pytest.raises(UnknownNameError, match="unknown thing 'alpah'; did you mean 'alpha'"):
         filled("alpha", "beta").get("alpah")
-    with pytest.raises(UnknownNameError, match="^unknown thing 'x'$"):
+    with pytest.raises(UnknownNameError, match=r"^unknown thing 'x'$"):
         filled().get("x")

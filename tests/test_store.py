@@ -38,7 +38,7 @@ def test_a_run_without_records_is_a_run(writer: RunWriter) -> None:
 
 
 def test_a_folder_is_never_written_twice(writer: RunWriter) -> None:
-    with pytest.raises(UserError, match="cannot create .* --results"):
+    with pytest.raises(UserError, match=r"cannot create .* --results"):
         RunWriter(writer.directory, {})
 
 

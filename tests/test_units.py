@@ -29,7 +29,14 @@ def test_a_duration_has_three_digits_and_the_fitting_unit(value: float, text: st
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (45_300_000, "45.3 MB"), (999_999_999, "1.00 GB"), (-2e6, "-2.00 MB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (45_300_000, "45.3 MB"),
+        (999_999_999, "1.00 GB"),
+        (-2e6, "-2.00 MB"),
+    ],
 )
 def test_a_size_has_decimal_prefixes(value: float, text: str) -> None:
     assert units.size(value) == text
@@ -44,7 +51,14 @@ def test_a_ratio_and_a_share_are_written_with_their_signs() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3600, "1 h 00 min"), (7384, "2 h 03 min")],
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3600, "1 h 00 min"),
+        (7384, "2 h 03 min"),
+    ],
 )
 def test_a_wait_is_written_in_two_units_at_most(value: float, text: str) -> None:
     assert units.span(value) == text

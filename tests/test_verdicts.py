@@ -24,7 +24,7 @@ def test_a_speedup_is_the_baselines_time_over_the_variants_with_its_interval(tmp
     assert row["speedup"] == pytest.approx(2.0, rel=0.005)
     assert row["speedup_low"] <= row["speedup"] <= row["speedup_high"]
     assert row["speedup_high"] / row["speedup_low"] < 1.01
-    assert (row["speedup_replicates"], row["speedup_rounds"], row["speedup_scope"]) == (3, 3 * ROUNDS, "host")
+    assert (row["speedup_units"], row["speedup_rounds"], row["speedup_scope"]) == (3, 3 * ROUNDS, "host")
 
 
 @pytest.mark.parametrize(("ms", "verdict"), [(1.0, "faster"), (4.0, "slower"), (2.005, "same")])

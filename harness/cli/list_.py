@@ -28,6 +28,7 @@ def list_(kind: Kind = typer.Argument(help="What to list.")) -> None:
     from harness.suite import read_suite
     from harness.zoo import load_model, model_files
 
+    backends = [name for name in BACKENDS if name != "fake"]  # that one is for the selftest
     table = Table(box=None, pad_edge=False, header_style="bold")
     if kind is Kind.MODELS:
         _columns(table, "model", "task", "metric", "what", "license", "here")
@@ -37,16 +38,16 @@ def list_(kind: Kind = typer.Argument(help="What to list.")) -> None:
                 table.add_row(name, m.task, m.metric, escape(m.summary), m.license, _here(catalog.model_unavailable(m)))
     elif kind is Kind.BACKENDS:
         _columns(table, "backend", "artifact", "what", "options", "here")
-        for name in BACKENDS:
+        for name in backends:
             b = BACKENDS.get(name)
             options = ", ".join(f"{k}={'|'.join(map(str, v)) or '…'}" for k, v in b.options.items()) or "-"
             table.add_row(name, b.format, escape(b.summary), options, _here(catalog.backend_unavailable(name)))
     elif kind is Kind.PASSES:
-        _columns(table, "pass", "form", "what", "parameters", *BACKENDS, "here")
+        _columns(table, "pass", "form", "what", "parameters", *backends, "here")
         for name in PASSES:
             cls = PASSES.get(name)
             params = ", ".join(f"{k}={v}" for k, v in cls().params().items()) or "-"
-            marks = ["no" if cls.unsupported_on(b) else "[green]yes[/green]" for b in BACKENDS]
+            marks = ["no" if cls.unsupported_on(b) else "[green]yes[/green]" for b in backends]
             table.add_row(
                 name,
                 cls.form,
@@ -63,7 +64,7 @@ def list_(kind: Kind = typer.Argument(help="What to list.")) -> None:
     CONSOLE.print(table)
     if kind is Kind.PASSES:
         for name in PASSES:
-            for backend in BACKENDS:
+            for backend in backends:
                 reason = PASSES.get(name).unsupported_on(backend)
                 if reason:
                     CONSOLE.print(f"[dim]{escape(reason)}[/dim]")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_counter_that_runs_backwards_is_no_steal() -> None:
 def test_the_kernels_counters_never_fall() -> None:
     probe = kernel_probe(os.sched_getaffinity(0))
     snapshots = [probe([os.getpid()]) for _ in range(20)]
-    for before, after in zip(snapshots, snapshots[1:], strict=False):
+    for before, after in itertools.pairwise(snapshots):
         assert after.wall_s >= before.wall_s
         assert after.idle_s >= before.idle_s
         assert after.steal_s >= before.steal_s

@@ -27,11 +27,11 @@ def test_the_peak_rises_by_what_is_touched_stays_when_it_is_freed_and_can_be_res
     reply = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     marks = json.loads(reply.stdout)
     assert 63 * MB < marks["held"] - marks["before"] < 70 * MB
-    assert marks["kept"] >= marks["held"]
+    assert abs(marks["kept"] - marks["held"]) < MB  # the kernel counts in batches of pages
     assert marks["held"] - marks["freed"] > 60 * MB
     assert abs(marks["reset"] - marks["freed"]) < 4 * MB
 
 
 def test_the_peak_is_never_below_the_present() -> None:
     present = rss_bytes()
-    assert peak_rss_bytes() >= present > 0
+    assert peak_rss_bytes() >= present - MB > 0

@@ -177,7 +177,7 @@ def _spikes(probability: float, shape: tuple[int, ...], rng: np.random.Generator
 def conclude(log_ratios: Floats, design: Design) -> Outcome:
     """Run one experiment, ``log_ratios`` of shape (replicates, rounds), to the stop rule's end."""
     for used in range(design.first, design.last + 1):
-        estimate = _given(speedup(list(log_ratios[:used])))
+        estimate = _given(speedup(list(log_ratios[:used, : design.rounds])))
         if estimate.relative_half_width <= TARGET:
             break
     return Outcome(estimate, used)

@@ -40,7 +40,7 @@ FAULTS = {
     "unsupported": Status.UNSUPPORTED,
 }
 POLICY = Measure(
-    replicates=5, max_replicates=7, rounds=6, budget_s=45, precision=0.005, margin=MARGIN, block_s=0.05,
+    replicates=5, max_replicates=7, rounds=10, budget_s=45, precision=0.005, margin=MARGIN, block_s=0.03,
     stage_timeout_s=4, build_timeout_s=30,
 )  # fmt: skip
 # About 250 calls: past examination and calibration, in the middle of the rounds.

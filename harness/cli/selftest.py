@@ -37,4 +37,6 @@ def selftest(
             "do not trust figures from this host now; close other programs and repeat[/red]"
         )
         raise typer.Exit(1)
-    CONSOLE.print(f"[green]all {len(checks)} checks passed: figures from this host can be trusted within their intervals[/green]")
+    CONSOLE.print(
+        f"[green]all {len(checks)} checks passed: figures from this host can be trusted within their intervals[/green]"
+    )

@@ -47,7 +47,7 @@ def test_the_batch_size_is_free_whatever_it_was_exported_at(exported_at, request
         assert session(digits.data("test").batch(size))[0].shape == (size, 10)
 
 
-@pytest.mark.parametrize("level", BACKEND.option_values["graph_optimization"])
+@pytest.mark.parametrize("level", BACKEND.options["graph_optimization"])
 def test_every_level_of_graph_optimization_gives_the_same_outputs(level, lowered, digits):
     batch = digits.data("test").batch(8)
     plain = BACKEND.load(lowered(BACKEND), SessionOptions(1, {}))

@@ -15,7 +15,7 @@ from harness.cli.console import CONSOLE
 def selftest(
     keep: Path | None = typer.Option(None, help="Keep the records in this folder."),
 ) -> None:
-    """Find known slow-downs and known faults on this host; about a minute."""
+    """Find known slow-downs and known faults on this host; about a minute and a half."""
     from harness.cli.progress import Progress
     from harness.environment import describe, host_fingerprint
     from harness.selftest import selftest as run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from harness.errors import did_you_mean
@@ -150,7 +150,7 @@ def _trials(
             backend=variant.backend,
             passes=variant.passes,
             options=dict(variant.options),
-            role="variant" if variant.passes else "plain",
+            role="variant" if variant.passes or variant.options else "plain",
             workload=spec.workload,
             batch_size=batch,
             threads=variant.threads or threads,
@@ -162,13 +162,13 @@ def _trials(
     rest = [trial(v) for v in variants]
     # A row that says the same as the baseline is the baseline, unless the suite gave it a name of its own (A/A).
     rest = [t for t in rest if replace(t, role="baseline") != baseline]
-    named = {(t.backend, t.threads, t.interpreter) for t in [baseline, *rest] if not t.passes}
+    named = {(t.backend, t.threads, t.interpreter) for t in [baseline, *rest] if not t.passes and not t.options}
     plain = []
     for t in rest:
         key = (t.backend, t.threads, t.interpreter)
         if key not in named:
+            plain.append(replace(t, name=_plain_name(t, named), passes=(), options={}, role="plain"))
             named.add(key)
-            plain.append(replace(t, name=t.backend, passes=(), options={}, role="plain"))
     trials = [baseline, *plain, *rest]
     labels = [t.name for t in trials]
     for label in labels:
@@ -180,6 +180,16 @@ def _trials(
                 "variants",
             )
     return trials
+
+
+def _plain_name(trial: Trial, named: Collection[tuple[str, int, str | None]]) -> str:
+    """Name an added row after its backend, and after what sets it apart from that backend's other plain rows."""
+    others = [key for key in named if key[0] == trial.backend]
+    if not others:
+        return trial.backend
+    if all(threads != trial.threads for _, threads, _ in others):
+        return f"{trial.backend}-t{trial.threads}"
+    return f"{trial.backend}-{len(others) + 1}"
 
 
 def _why_not(trial: Trial, catalog: Catalog) -> str | None:

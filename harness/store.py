@@ -77,12 +77,14 @@ class RunWriter:
 def read_run(directory: Path) -> Run:
     """Read one run; raises StoreError when it is damaged or of a newer version."""
     try:
-        header = migrate(json.loads((directory / RUN_FILE).read_text(encoding="utf-8")))
+        document = json.loads((directory / RUN_FILE).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{directory} is no run: it has no readable {RUN_FILE}") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StoreError(f"{directory / RUN_FILE} is damaged: {error}") from error
-    return Run(directory, header, tuple(_records(directory / RECORDS_FILE)))
+    if not isinstance(document, dict):
+        raise StoreError(f"{directory / RUN_FILE} is damaged: it is no JSON object")
+    return Run(directory, migrate(document), tuple(_records(directory / RECORDS_FILE)))
 
 
 def find_runs(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ from harness.schema import PassSpec
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+\-]*$", max_length=80)]
 Path_ = tuple[str | int, ...]
 AXES = ("backend", "passes", "threads", "batch_size")
+WEEK_S = 604_800  # the kernel's poll takes no timeout past 24 days
 
 
 class _Strict(BaseModel):
@@ -89,12 +90,12 @@ class Measure(_Strict):
     replicates: Annotated[int, Field(ge=1)] = 5
     max_replicates: Annotated[int, Field(ge=1)] = 10
     rounds: Annotated[int, Field(ge=1)] = 20
-    budget_s: Annotated[float, Field(gt=0)] = 120.0
+    budget_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     block_s: Annotated[float, Field(gt=0, le=10)] = 0.03
-    stage_timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    build_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    stage_timeout_s: Annotated[float, Field(gt=0, le=WEEK_S)] = 120.0
+    build_timeout_s: Annotated[float, Field(gt=0, le=WEEK_S)] = 900.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Measure:
@@ -137,7 +138,7 @@ class ExperimentSpec(_Strict):
     matrix: Matrix = Matrix()
     exclude: tuple[dict[str, str | int], ...] = ()
     measure: Measure | None = None
-    quality_margin: Annotated[float, Field(ge=0)] | None = None
+    quality_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentSpec:

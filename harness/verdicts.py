@@ -65,7 +65,7 @@ def _comparisons(
     run: Run, record: Record, peers: Sequence[Record], settings: _Settings, samples: SampleReader
 ) -> dict[str, Any]:
     baseline = next((r for r in peers if r.trial.role == "baseline"), None)
-    plain = next((r for r in peers if r.trial.backend == record.trial.backend and _is_plain(r, record)), None)
+    plain = _plain_row(record, peers)
     missing: dict[str, str] = {}
     row: dict[str, Any] = {"margin": settings.margin, "quality_margin": settings.quality_margin}
     row |= _speed("speedup", record, baseline, settings.margin, samples, missing)
@@ -74,9 +74,23 @@ def _comparisons(
     return {**row, "missing": missing}
 
 
+def _plain_row(record: Record, peers: Sequence[Record]) -> Record | None:
+    """Return the row of the record's own engine: without passes, with the fewest options, measured, the baseline first.
+
+    Not the first in the file: records stand in the order in which trials ended, failures before all others.
+    """
+    own = [r for r in peers if _is_plain(r, record)]
+    return min(
+        own,
+        key=lambda r: (len(r.trial.options), isinstance(r.timing, Unmeasured), r.trial.role != "baseline"),
+        default=None,
+    )
+
+
 def _is_plain(candidate: Record, record: Record) -> bool:
     a, b = candidate.trial, record.trial
-    return not a.passes and a.role != "variant" and (a.threads, a.interpreter) == (b.threads, b.interpreter)
+    same_engine = (a.backend, a.threads, a.interpreter) == (b.backend, b.threads, b.interpreter)
+    return not a.passes and a.role != "variant" and same_engine
 
 
 def _speed(

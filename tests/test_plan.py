@@ -109,6 +109,16 @@ def test_a_plain_row_has_the_variants_interpreter_and_threads_but_not_its_option
     assert plain.unsupported == "/py lacks ort"
 
 
+def test_added_plain_rows_of_one_backend_are_told_apart() -> None:
+    body = variants(
+        "{name: a, backend: torch, passes: [prune], threads: 2}",
+        "{name: b, backend: torch, passes: [prune], interpreter: /old}",
+        "{name: c, backend: torch, passes: [cast], interpreter: /old}",
+        "{name: d, backend: ort, passes: [prune], threads: 2}",
+    )
+    assert names(body) == ["torch", "torch-t2", "torch-3", "ort", "a", "b", "c", "d"]
+
+
 def test_a_variant_that_says_the_same_as_the_baseline_is_the_baseline() -> None:
     assert names(variants("{backend: torch}")) == ["torch"]
 
@@ -257,3 +267,9 @@ def test_an_experiments_own_settings_come_before_the_suites() -> None:
     assert (own.measure.rounds, own.quality_margin, own.seed) == (11, 0.2, 7)
     [shared] = plan(parse_suite("measure: {rounds: 9}\n" + HEAD, "s.yaml"), CATALOG)
     assert shared.measure.rounds == 9
+
+
+def test_a_row_with_options_does_not_stand_in_for_the_plain_row() -> None:
+    body = "    baseline: {name: nhwc, backend: torch, options: {channels_last: true}}\n"
+    body += variants("{name: pruned, backend: torch, passes: [prune]}")
+    assert names(body) == ["nhwc", "torch", "pruned"]

@@ -69,9 +69,10 @@ def test_a_run_of_a_newer_version_is_refused_with_the_remedy(writer: RunWriter) 
 
 
 def test_a_damaged_header_is_named(writer: RunWriter) -> None:
-    (writer.directory / RUN_FILE).write_text("{")
-    with pytest.raises(StoreError, match=r"run\.json is damaged"):
-        read_run(writer.directory)
+    for damage in (b"{", b"[1]", b"\xff\xfe"):
+        (writer.directory / RUN_FILE).write_bytes(damage)
+        with pytest.raises(StoreError, match=r"run\.json is damaged"):
+            read_run(writer.directory)
 
 
 def test_a_folder_without_a_header_is_no_run(tmp_path: Path) -> None:

@@ -90,6 +90,16 @@ def test_a_wrong_value_is_shown_with_its_place(text: str, start: str, shown: str
     assert shown in message
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["measure: {budget_s: .inf}", "measure: {stage_timeout_s: .inf}", "measure: {build_timeout_s: 1.0e+12}"],
+)
+def test_a_time_without_end_is_refused(line: str) -> None:
+    # A worker's poll overflows on it, and run.json would not be JSON.
+    assert complaint(f"{line}\n{HEAD}").startswith("s.yaml:1: measure.")
+    assert complaint(HEAD + "    quality_margin: .inf\n").startswith("s.yaml:5: experiments.0.quality_margin: ")
+
+
 def test_a_key_that_stands_twice_is_refused_with_both_lines() -> None:
     assert complaint(HEAD + "    model: n\n") == "s.yaml:5: key 'model' stands twice, first in line 4; remove one"
 

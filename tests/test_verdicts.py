@@ -54,6 +54,20 @@ def test_a_technique_is_judged_over_its_own_backends_plain_row(tmp_path: Path) -
     assert frame.loc["torch-cast", "technique_speedup"] == pytest.approx(4 / 3, rel=0.005)
 
 
+def test_a_repeat_of_the_baseline_that_failed_does_not_stand_in_for_it(tmp_path: Path) -> None:
+    failed = [(replace(BASELINE, name="again", role="plain"), Status.CRASHED, "broke")]  # written before all others
+    frame = load(Folder([Row(BASELINE, 4.0), Row(CAST, 2.0)], failed), tmp_path)
+    assert frame.loc["torch-cast", "technique_speedup"] == pytest.approx(2.0, rel=0.005)
+
+
+def test_a_row_with_options_is_no_plain_row_where_there_is_one_without(tmp_path: Path) -> None:
+    tuned = replace(PLAIN, name="tuned", options={"graph_optimization": "basic"})
+    frame = load(Folder([Row(BASELINE, 4.0), Row(tuned, 3.0), Row(PLAIN, 2.0), Row(INT8, 1.0)]), tmp_path)
+    assert frame.loc["ort-int8", "technique_speedup"] == pytest.approx(2.0, rel=0.005)
+    assert frame.loc["tuned", "technique_speedup"] == pytest.approx(2 / 3, rel=0.005)
+    assert pd.isna(frame.loc["ort", "technique_speedup"])
+
+
 def test_a_plain_row_of_other_threads_is_not_a_techniques_plain_row(tmp_path: Path) -> None:
     other = replace(PLAIN, threads=2)
     row = load(Folder([Row(BASELINE, 4.0), Row(other, 2.0), Row(INT8, 1.0)]), tmp_path).loc["ort-int8"]

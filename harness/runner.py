@@ -22,6 +22,7 @@ from harness.backends.base import distribution_versions
 from harness.cache import Cache, key_of
 from harness.codec import artifact_from_json
 from harness.coordinator import Block, Coordinator, Ready, Tools, TrialTiming
+from harness.dataset import read_card
 from harness.environment import cpu_flags, host_fingerprint
 from harness.errors import HostLockedError
 from harness.events import Built, Event, ExperimentStarted, StageStarted, TrialEnded
@@ -34,6 +35,7 @@ from harness.schema import (
     Fidelity,
     FidelityCheck,
     Memory,
+    ModelSource,
     Quality,
     Record,
     Status,
@@ -42,7 +44,6 @@ from harness.schema import (
     Unmeasured,
 )
 from harness.store import RunWriter
-from harness.zoo import load_model
 
 MEMORY_SHARE = 0.8  # of what is available; the rest is left to the page cache and the system
 LISTED = ("torch", "onnx", "onnxruntime", "onnxscript", "openvino", "torch-pruning", "scikit-learn", "numpy")
@@ -122,6 +123,7 @@ class _ExperimentRun:
     def __init__(self, experiment: Experiment, context: _Context) -> None:
         self._experiment = experiment
         self._context = context
+        self._fingerprints: dict[ModelSource, str] = {}
 
     def run(self) -> None:
         """Build and examine each trial, then time the survivors; every trial ends in one record."""
@@ -150,7 +152,7 @@ class _ExperimentRun:
 
     def _build(self, record: Record) -> _Examined:
         """Build in a process of its own and add the artifact to the record."""
-        trial, timeout = record.trial, self._experiment.measure.build_timeout_s
+        trial, timeout = self._known(record.trial), self._experiment.measure.build_timeout_s
         self._context.on_event(StageStarted(trial.experiment, trial.name, "build"))
         with self._worker(record, "build") as worker:
             worker.on_event = lambda e: self._context.on_event(
@@ -163,10 +165,19 @@ class _ExperimentRun:
                 seed=self._experiment.seed,
                 cache=str(self._context.cache.root),
             )
+        if trial.source:
+            # What the model stands for was found out by this build; the next ones need not run its code again.
+            self._fingerprints[trial.source] = reply["fingerprint"]
         artifact = artifact_from_json(reply["artifact"])
         self._context.on_event(Built(trial.experiment, trial.name, artifact.cached, artifact.build_s))
-        ready = Ready(trial, Path(reply["directory"]), Path(reply["test_data"]), 0)
+        ready = Ready(record.trial, Path(reply["directory"]), Path(reply["test_data"]), 0)
         return _Examined(ready, replace(record, artifact=artifact))
+
+    def _known(self, trial: Trial) -> Trial:
+        """Return the trial with the fingerprint that an earlier build of the same model found."""
+        if trial.source is None or trial.source not in self._fingerprints:
+            return trial
+        return replace(trial, source=replace(trial.source, fingerprint=self._fingerprints[trial.source]))
 
     def _examine(self, built: _Examined) -> _Examined:
         """In a fresh measure worker: start, load, first call, memory, outputs against the reference, quality."""
@@ -201,13 +212,18 @@ class _ExperimentRun:
         peak = max(memory.load_peak_bytes, memory.inference_peak_bytes)
         return _Examined(replace(built.ready, peak_bytes=peak), record)
 
-    def _quality(self, trial: Trial, record: Record, built: _Examined, call: Callable[..., dict[str, Any]]) -> Quality:
+    def _quality(
+        self, trial: Trial, record: Record, built: _Examined, call: Callable[..., dict[str, Any]]
+    ) -> Quality | Unmeasured:
         """Evaluate on the test split, or take the predictions from the cache.
 
         Keyed by artifact, data, CPU flags, batch size and the runtime's versions: the same file gives other
         answers on another instruction set.
         """
-        metric = load_model(trial.model).metric
+        card = read_card(built.ready.test_data)
+        if card.metric is None:
+            return Unmeasured(card.reason)
+        metric = card.metric
         artifact = record.artifact
         assert isinstance(artifact, Artifact)
         key = key_of(
@@ -216,24 +232,23 @@ class _ExperimentRun:
                 "data": built.ready.test_data.parent.name,
                 "cpu": cpu_flags(),
                 "trial": [trial.batch_size, trial.options, trial.interpreter],
-                "metric": metric,
             }
         )
 
         def make(directory: Path) -> None:
             output = str(directory / "scores.npz")
-            call("evaluate", self._experiment.measure.build_timeout_s, metric=metric, output=output)
+            call("evaluate", self._experiment.measure.build_timeout_s, output=output)
 
         directory, cached = self._context.cache.get_or_make("predictions", key, make)
         with np.load(directory / "scores.npz") as stored:
-            columns = {name: stored[name] for name in ("prediction", "target", "score")}
+            columns = {name: stored[name] for name in ("prediction", "target", "score") if name in stored.files}
         name = self._context.writer.table(
             f"predictions/{trial.experiment}.{trial.name}.parquet",
             {"example": np.arange(len(columns["score"])), **columns},
         )
         scores = columns["score"]
         better = METRICS.get(metric).higher_is_better
-        return Quality(metric, float(scores.mean()), len(scores), better, name, cached)
+        return Quality(metric, float(scores.mean()), len(scores), better, name, cached, card.kind)
 
     def _measure(self, examined: Sequence[_Examined]) -> None:
         """Time all examined trials against each other and write their records."""

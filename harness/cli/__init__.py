@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from harness import __version__
-from harness.cli import list_, plan, run, selftest, show
+from harness.cli import list_, plan, run, selftest, show, try_
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("try")(try_.try_)
 app.command("plan")(plan.plan)
 app.command("show")(show.show)
 app.command("list")(list_.list_)

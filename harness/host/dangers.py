@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.host.facts import Cpu, HostFacts, Limits, Load, Memory
 from harness.schema import Unmeasured
+from harness.units import percent
 
 BUSY_LOAD = 0.5  # runnable tasks on average: half a core is somebody else's
 BUSY_PRESSURE = 0.05
@@ -41,14 +42,13 @@ def _busy(load: Load) -> Iterator[Danger]:
     if busy or _above(load.cpu_pressure, BUSY_PRESSURE):
         yield Danger(
             "busy host",
-            f"load average {_number(load.average_1m, '{:.2f}')}, tasks wait for a CPU "
-            f"{_number(load.cpu_pressure, '{:.0%}')} of the time",
+            f"load average {_number(load.average_1m)}, tasks wait for a CPU {_share(load.cpu_pressure)} of the time",
             "end other programs, and measure when the load has gone down",
         )
     if _above(load.io_pressure, BUSY_PRESSURE):
         yield Danger(
             "busy disk",
-            f"tasks wait for input or output {_number(load.io_pressure, '{:.0%}')} of the time",
+            f"tasks wait for input or output {_share(load.io_pressure)} of the time",
             "wait until copying or downloading is done, since load times depend on it",
         )
 
@@ -67,7 +67,7 @@ def _scarce(memory: Memory) -> Iterator[Danger]:
     if not isinstance(available, Unmeasured) and available < SCARCE_SHARE * total:
         yield Danger(
             "memory is short",
-            f"only {available / total:.0%} is available, and all workers of an experiment stay loaded",
+            f"only {percent(available / total)} is available, and all workers of an experiment stay loaded",
             "end programs that hold memory",
         )
 
@@ -120,7 +120,7 @@ def _processor(cpu: Cpu, load: Load) -> Iterator[Danger]:
     if _above(cpu.steal_share, STEAL_SHARE):
         yield Danger(
             "steal",
-            f"the hypervisor gave {_number(cpu.steal_share, '{:.1%}')} of the CPU time since boot to others",
+            f"the hypervisor gave {_share(cpu.steal_share)} of the CPU time since boot to others",
             "take an instance with dedicated cores",
         )
     if not isinstance(cpu.usable_cores, Unmeasured) and len(cpu.usable_cores) == 1:
@@ -156,5 +156,9 @@ def _above(value: float | Unmeasured, limit: float) -> bool:
     return not isinstance(value, Unmeasured) and value > limit
 
 
-def _number(value: float | Unmeasured, form: str) -> str:
-    return "unknown" if isinstance(value, Unmeasured) else form.format(value)
+def _number(value: float | Unmeasured) -> str:
+    return "unknown" if isinstance(value, Unmeasured) else f"{value:.2f}"
+
+
+def _share(value: float | Unmeasured) -> str:
+    return "an unknown part" if isinstance(value, Unmeasured) else percent(value)

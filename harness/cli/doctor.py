@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,8 @@ def _measure_noise(threads: int) -> None:
     from harness.cli.progress import Progress
     from harness.noise_study import best_subject, measure_noise
 
-    console = Console(stderr=True, highlight=False)  # the report alone goes to the standard output
+    # The report alone goes to the standard output.
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 170, highlight=False)
     subject = best_subject()
     console.print(f"noise: six processes of {subject.model} on {subject.backend} against each other")
     with Progress(console) as progress:

@@ -42,11 +42,11 @@ def test_known_components_are_found(within: float, between: float) -> None:
 
 
 @pytest.mark.parametrize(("within", "between"), [(0.03, 0.01), (0.01, 0.01), (0.03, 0.003)])
-def test_the_interval_holds_the_truth_in_95_of_100(within: float, between: float) -> None:
+def test_the_interval_holds_the_truth_in_at_least_95_of_100(within: float, between: float) -> None:
     rng = np.random.default_rng(2)
     found = [components_of(simulate(rng, within, between, replicates=3)) for _ in range(1000)]
     held = np.mean([c.between_low <= between <= c.between_high for c in found])
-    assert 0.93 <= held <= 0.97
+    assert held >= 0.935  # the Monte-Carlo error is 0.7 points
 
 
 def test_without_offsets_the_estimate_is_zero_in_about_half() -> None:
@@ -103,6 +103,24 @@ def test_one_process_or_one_round_is_not_enough() -> None:
 def test_a_time_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(ValueError, match="not finite"):
         components([np.full((3, 3), math.inf)])
+
+
+@pytest.mark.parametrize("between", [0.0, 0.01, 0.03])
+def test_long_tails_do_not_raise_the_floor_above_what_medians_feel(between: float) -> None:
+    # One block in five is ten times as noisy, which makes the plain standard deviation 4.6 times as large.
+    rng = np.random.default_rng(7)
+    k, n, pairs = 5, 20, 2000
+
+    def times(shape: tuple[int, ...]) -> np.ndarray:
+        return rng.normal(0, 0.01, shape) * np.where(rng.random(shape) < 0.2, 10.0, 1.0)
+
+    tables = [times((n, 6)) + rng.normal(0, between, (1, 6)) for _ in range(100)]
+    found = components_of(tables)
+    assert found.between == pytest.approx(between, rel=0.1, abs=0.0025)
+    sides = times((pairs, k, n, 2)) + rng.normal(0, between, (pairs, k, 1, 2))
+    estimates = np.median(sides[..., 0] - sides[..., 1], axis=2).mean(axis=1)
+    limit = math.log1p(floor(found.within, found.between, k, n))
+    assert 0.02 < np.mean(np.abs(estimates) > limit) < 0.08
 
 
 def test_the_floor_is_the_formula() -> None:

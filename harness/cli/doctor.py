@@ -176,6 +176,8 @@ def _noise(measured: Iterable[Noise]) -> Iterable[Row]:
                 f"\\[{units.percent(noise.between_low, 2)}, {units.percent(noise.between_high, 2)}]"
             ),
         )
+        if not noise.clean:
+            yield "", "[yellow]the host was disturbed: repeat the measurement when it is quiet[/yellow]"
         least = ", ".join(f"{units.percent(f)} at {k} × {n}" for (k, n), f in floors(noise).items())
         yield "", f"smallest difference resolved (replicates × rounds): [bold]{least}[/bold]"
     if empty:

@@ -7,7 +7,7 @@ The model of one replicate, with P processes that take turns in R rounds, each t
 What a whole round shares (the host's mood of the moment) cancels in the difference of two processes. An offset
 belongs to a process for its whole life; only fresh processes show another. The residual is a block's own.
 
-Both components are estimated as the product's estimate feels them, by medians. Residuals of a shared host have
+Both components are estimated as the product's estimate feels them, by medians. Residuals of a shared host can have
 tails so long that their plain standard deviation foretells three times the spread that medians really have
 (docs/measurement.md).
 """

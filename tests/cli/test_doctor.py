@@ -18,6 +18,7 @@ from harness.host.gpu import Gpu
 from harness.noise import keep
 from tests.host.fake_root import write_root
 from tests.test_noise import NOISE
+from tests.test_package import loaded_by
 
 
 def test_the_report_has_all_sections_and_says_how_to_measure_noise(cache_dir: Path) -> None:
@@ -39,6 +40,17 @@ def test_measured_noise_is_told_with_the_smallest_difference(cache_dir: Path) ->
     shown = CliRunner().invoke(app, ["doctor"])
     assert "sd of a block 3.00 %, of a process 1.00 % [0.50 %, 2.00 %]" in shown.output
     assert "at 5 × 20" in shown.output
+    assert "repeat the measurement" not in shown.output
+
+
+def test_noise_of_a_disturbed_host_is_called_so(cache_dir: Path) -> None:
+    keep(replace(NOISE, host=host_fingerprint()["id"], clean=False))
+    assert "repeat the measurement when it is quiet" in CliRunner().invoke(app, ["doctor"]).output
+
+
+def test_its_help_loads_nothing_heavy() -> None:
+    code = "import sys\nsys.argv = ['harness', 'doctor', '--help']\nfrom harness.cli import main\n"
+    assert loaded_by(code + "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code") <= {"pydantic"}
 
 
 def test_without_any_backend_it_exits_with_1(cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

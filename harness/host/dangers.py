@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.host.facts import Cpu, HostFacts, Limits, Load, Memory
+from harness.host.facts import Cpu, HostFacts, Load, Memory
+from harness.host.limits import Limits
 from harness.schema import Unmeasured
 from harness.units import percent
 

@@ -6,12 +6,14 @@ Everything is read below ``root``, so tests hand in a tree of their own. What ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.environment import ARM_FLAGS, X86_FLAGS, cpu_flags, cpuinfo
 from harness.host.gpu import Gpu, find_gpus
+from harness.host.limits import Limits, read_limits
+from harness.host.tree import core_list, read_field, read_text
 from harness.schema import Unmeasured
 
 ROOT = Path("/")
@@ -70,14 +72,6 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What the control group allows; None where it sets no limit."""
-
-    cpu_cores: float | Unmeasured | None
-    memory_bytes: int | Unmeasured | None
-
-
-@dataclass(frozen=True)
 class HostFacts:
     """Everything the doctor knows of a host."""
 
@@ -90,7 +84,7 @@ class HostFacts:
 
 def host_facts(root: Path = ROOT, gpus: Callable[[Path], tuple[Gpu, ...] | Unmeasured] = find_gpus) -> HostFacts:
     """Read everything below ``root``."""
-    return HostFacts(_cpu(root), _memory(root), _load(root), _limits(root), gpus(root))
+    return HostFacts(_cpu(root), _memory(root), _load(root), read_limits(root), gpus(root))
 
 
 # -- processor ---------------------------------------------------------------------------------------------------
@@ -111,23 +105,23 @@ def _cpu(root: Path) -> Cpu:
         boost=_boost(root),
         virtualization=_virtualization(root),
         steal_share=_steal_share(root),
-        clock_source=_text(root, "sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        clock_source=read_text(root, "sys/devices/system/clocksource/clocksource0/current_clocksource"),
     )
 
 
 def _usable_cores(root: Path) -> tuple[int, ...] | Unmeasured:
-    text = _field(root, "proc/self/status", "Cpus_allowed_list")
-    return text if isinstance(text, Unmeasured) else _core_list(text)
+    text = read_field(root, "proc/self/status", "Cpus_allowed_list")
+    return text if isinstance(text, Unmeasured) else core_list(text)
 
 
 def _siblings(root: Path, usable: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | Unmeasured:
     """Return the usable cores in groups that share a physical core."""
     groups = set()
     for core in usable:
-        text = _text(root, f"{_CPUS}/cpu{core}/topology/thread_siblings_list")
+        text = read_text(root, f"{_CPUS}/cpu{core}/topology/thread_siblings_list")
         if isinstance(text, Unmeasured):
             return text
-        groups.add(tuple(c for c in _core_list(text) if c in usable))
+        groups.add(tuple(c for c in core_list(text) if c in usable))
     return tuple(sorted(groups))
 
 
@@ -142,26 +136,26 @@ def _governor(root: Path) -> str | Unmeasured:
     """Return the governors of all cores, each once."""
     files = sorted(root.glob(f"{_CPUS}/cpu[0-9]*/cpufreq/scaling_governor"))
     if not files:
-        return _text(root, f"{_CPUS}/cpu0/cpufreq/scaling_governor")
-    texts = [_text(root, str(file.relative_to(root))) for file in files]
+        return read_text(root, f"{_CPUS}/cpu0/cpufreq/scaling_governor")
+    texts = [read_text(root, str(file.relative_to(root))) for file in files]
     unreadable = next((t for t in texts if isinstance(t, Unmeasured)), None)
     return unreadable or ", ".join(sorted({str(t) for t in texts}))
 
 
 def _boost(root: Path) -> bool | Unmeasured:
-    no_turbo = _text(root, f"{_CPUS}/intel_pstate/no_turbo")
+    no_turbo = read_text(root, f"{_CPUS}/intel_pstate/no_turbo")
     if not isinstance(no_turbo, Unmeasured):
         return no_turbo == "0"
-    boost = _text(root, f"{_CPUS}/cpufreq/boost")
+    boost = read_text(root, f"{_CPUS}/cpufreq/boost")
     return boost if isinstance(boost, Unmeasured) else boost == "1"
 
 
 def _virtualization(root: Path) -> str | Unmeasured:
     flags = cpuinfo("flags", root)
     signs = ["the CPU has the flag 'hypervisor'"] if "hypervisor" in flags.split() else []
-    kind = _text(root, "sys/hypervisor/type")
-    vendor = _text(root, "sys/class/dmi/id/sys_vendor")
-    product = _text(root, "sys/class/dmi/id/product_name")
+    kind = read_text(root, "sys/hypervisor/type")
+    vendor = read_text(root, "sys/class/dmi/id/sys_vendor")
+    product = read_text(root, "sys/class/dmi/id/product_name")
     signs += [] if isinstance(kind, Unmeasured) else [f"hypervisor {kind}"]
     if signs:
         signs += [text for text in (vendor, product) if isinstance(text, str) and text]
@@ -171,7 +165,7 @@ def _virtualization(root: Path) -> str | Unmeasured:
 
 
 def _steal_share(root: Path) -> float | Unmeasured:
-    text = _text(root, "proc/stat")
+    text = read_text(root, "proc/stat")
     if isinstance(text, Unmeasured):
         return text
     fields = [int(value) for value in text.splitlines()[0].split()[1:9]]
@@ -180,12 +174,12 @@ def _steal_share(root: Path) -> float | Unmeasured:
     return fields[7] / sum(fields)
 
 
-# -- memory, load, limits ----------------------------------------------------------------------------------------
+# -- memory and load ---------------------------------------------------------------------------------------------
 
 
 def _memory(root: Path) -> Memory:
     def size(name: str) -> int | Unmeasured:
-        text = _field(root, "proc/meminfo", name)
+        text = read_field(root, "proc/meminfo", name)
         return text if isinstance(text, Unmeasured) else int(text.split()[0]) * KIB
 
     total, free = size("SwapTotal"), size("SwapFree")
@@ -200,7 +194,7 @@ def _memory(root: Path) -> Memory:
         swap_total_bytes=total,
         swap_used_bytes=used,
         numa_nodes=len(nodes) or Unmeasured("/sys/devices/system/node lists no nodes"),
-        huge_pages=_chosen(_text(root, "sys/kernel/mm/transparent_hugepage/enabled")),
+        huge_pages=_chosen(read_text(root, "sys/kernel/mm/transparent_hugepage/enabled")),
     )
 
 
@@ -212,8 +206,8 @@ def _chosen(text: str | Unmeasured) -> str | Unmeasured:
 
 
 def _load(root: Path) -> Load:
-    average = _text(root, "proc/loadavg")
-    autogroup = _text(root, "proc/sys/kernel/sched_autogroup_enabled")
+    average = read_text(root, "proc/loadavg")
+    autogroup = read_text(root, "proc/sys/kernel/sched_autogroup_enabled")
     return Load(
         average_1m=average if isinstance(average, Unmeasured) else float(average.split()[0]),
         cpu_pressure=_pressure(root, "cpu"),
@@ -224,7 +218,7 @@ def _load(root: Path) -> Load:
 
 
 def _pressure(root: Path, resource: str) -> float | Unmeasured:
-    text = _text(root, f"proc/pressure/{resource}")
+    text = read_text(root, f"proc/pressure/{resource}")
     if isinstance(text, Unmeasured):
         return text
     for word in text.split():  # the first avg10 is that of "some"
@@ -233,97 +227,6 @@ def _pressure(root: Path, resource: str) -> float | Unmeasured:
     return Unmeasured(f"/proc/pressure/{resource} has no avg10")
 
 
-def _limits(root: Path) -> Limits:
-    groups = _text(root, "proc/self/cgroup")
-    if isinstance(groups, Unmeasured):
-        return Limits(groups, groups)
-    paths = [line.split(":", 2) for line in groups.splitlines() if line.count(":") >= 2]
-    cpu, memory = _folders(root, paths, "cpu"), _folders(root, paths, "memory")
-    none = Unmeasured("no control group hierarchy is mounted below /sys/fs/cgroup")
-    quotas = [q for q in map(_cpu_quota, cpu) if q is not None]
-    sizes = [s for s in map(_memory_limit, memory) if s is not None]
-    return Limits(
-        cpu_cores=min(quotas, default=None) if cpu else none,
-        memory_bytes=min(sizes, default=None) if memory else none,
-    )
-
-
-def _folders(root: Path, groups: list[list[str]], controller: str) -> list[Path]:
-    """Return this process's group for a controller and all its ancestors that are visible here."""
-    mount = root / "sys/fs/cgroup"
-    for _, controllers, path in groups:
-        if controller in controllers.split(","):
-            return list(_visible(mount / controller, path))
-    unified = [path for number, controllers, path in groups if number == "0" and not controllers]
-    # In a mixed system the unified hierarchy has no controllers of this kind.
-    return list(_visible(mount, unified[0])) if unified and (mount / "cgroup.controllers").exists() else []
-
-
-def _visible(mount: Path, path: str) -> Iterator[Path]:
-    folder = mount / path.strip("/")
-    for candidate in (folder, *folder.parents):
-        if candidate.is_dir():
-            yield candidate
-        if candidate == mount:
-            return
-
-
-def _cpu_quota(folder: Path) -> float | None:
-    """Return a group's CPU quota in cores, or None."""
-    unified = _text(folder, "cpu.max")
-    if isinstance(unified, str):
-        quota, period = unified.split()
-        return None if quota == "max" else int(quota) / int(period)
-    old, length = _text(folder, "cpu.cfs_quota_us"), _text(folder, "cpu.cfs_period_us")
-    if isinstance(old, Unmeasured) or isinstance(length, Unmeasured) or int(old) < 0:
-        return None
-    return int(old) / int(length)
-
-
-_NO_LIMIT = 2**60  # version 1 writes "none" as the largest multiple of a page
-
-
-def _memory_limit(folder: Path) -> int | None:
-    for name in ("memory.max", "memory.limit_in_bytes"):
-        text = _text(folder, name)
-        if isinstance(text, str) and text != "max" and int(text) < _NO_LIMIT:
-            return int(text)
-    return None
-
-
-# -- reading -----------------------------------------------------------------------------------------------------
-
-
-def _text(root: Path, path: str) -> str | Unmeasured:
-    """Return a file's text without surrounding space, or why it cannot be read."""
-    try:
-        return (root / path).read_text(encoding="utf-8", errors="replace").strip()
-    except FileNotFoundError:
-        return Unmeasured(f"/{path} does not exist")
-    except OSError as error:
-        return Unmeasured(f"/{path}: {error.strerror}")
-
-
-def _field(root: Path, path: str, name: str) -> str | Unmeasured:
-    text = _text(root, path)
-    if isinstance(text, Unmeasured):
-        return text
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    return Unmeasured(f"/{path} has no {name}")
-
-
 def _no_field(name: str, root: Path) -> Unmeasured:
-    text = _text(root, "proc/cpuinfo")
+    text = read_text(root, "proc/cpuinfo")
     return text if isinstance(text, Unmeasured) else Unmeasured(f"/proc/cpuinfo has no '{name}'")
-
-
-def _core_list(text: str) -> tuple[int, ...]:
-    """Return the numbers of a list such as ``0-3,8``."""
-    cores: list[int] = []
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        cores += range(int(first), int(last or first) + 1)
-    return tuple(cores)

@@ -125,6 +125,12 @@ def test_a_memory_limit_is_read_and_version_ones_word_for_none_understood(tmp_pa
     assert facts_of(tmp_path / "b", old).limits.memory_bytes is None
 
 
+def test_a_limit_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "sys/fs/cgroup/user.slice/job/cpu.max").mkdir(parents=True)
+    limits = facts_of(tmp_path, {"sys/fs/cgroup/user.slice/job/cpu.max": None}).limits
+    assert limits.cpu_cores == Unmeasured("/cpu.max: Is a directory")
+
+
 def test_this_hosts_own_tree_is_read_without_an_error() -> None:
     facts = host_facts(gpus=lambda _: NO_GPU)
     assert isinstance(facts.memory.total_bytes, int)

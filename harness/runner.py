@@ -29,6 +29,7 @@ from harness.events import Built, Event, ExperimentStarted, StageStarted, TrialE
 from harness.launcher import Launcher, Spawn, WorkerFailure
 from harness.measure.contention import Probe, kernel_probe
 from harness.measure.quality import METRICS
+from harness.noise import stored_json
 from harness.plan import Experiment
 from harness.schema import (
     Artifact,
@@ -361,6 +362,7 @@ def _header(suite: str, seed: int, experiments: Sequence[Experiment], host: dict
         "harness": __version__,
         "command": sys.argv,
         "host": host,
+        "noise": stored_json(host["id"]),
         "versions": versions,
         "experiments": [
             {

@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from harness import __version__
-from harness.cli import list_, plan, run, selftest, show, try_
+from harness.cli import doctor, list_, plan, run, selftest, show, try_
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("plan")(plan.plan)
 app.command("show")(show.show)
 app.command("list")(list_.list_)
 app.command("selftest")(selftest.selftest)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(value: bool) -> None:

@@ -66,7 +66,8 @@ def _python_model(name: str, source: ModelSource) -> Model:
     inputs = source.inputs or _inputs_of(made, target)
 
     def build(seed: int) -> Any:
-        return _module_of(_made(named, target, seed) if made is None else made, target).eval()
+        again = made is None or (seed != 0 and _needed(named) == ["seed"])
+        return _module_of(_made(named, target, seed) if again else made, target).eval()
 
     return Model(
         name=name,
@@ -97,13 +98,20 @@ def _made(named: Any, target: Target, seed: int) -> Any:
         return named
     if not callable(named):
         raise UserError(f"{target} is a {type(named).__name__}; it must be a function that returns a torch.nn.Module")
-    needed = [p.name for p in positional(named) if p.default is p.empty]
+    needed = _needed(named)
     if needed and needed != ["seed"]:
         raise UserError(f"{target} needs arguments ({', '.join(needed)}); name a function that takes none, or 'seed'")
     return call(named, target, seed) if needed else call(named, target)
 
 
+def _needed(named: Any) -> list[str]:
+    """Return the arguments that a function cannot be called without."""
+    return [p.name for p in positional(named) if p.default is p.empty]
+
+
 def _module_of(made: Any, target: Target) -> Any:
+    if isinstance(made, Model):  # with inputs stated, it shows only when the function is called
+        raise UserError(f"{target} gives a Model, which has data of its own: leave out 'inputs'")
     module = made[0] if isinstance(made, tuple) and made else made
     if not hasattr(module, "state_dict"):
         raise UserError(f"{target} gives a {type(module).__name__}; it must return a torch.nn.Module")

@@ -99,8 +99,8 @@ def code_hash(place: str, folder: str = "") -> str:
     own = Path(str(module.__file__)).resolve()
     root = own.parent
     if not place.endswith(".py") and "." in place:
-        top = sys.modules[place.partition(".")[0]]
-        root = Path(str(top.__file__)).resolve().parent if top.__file__ else root
+        folders = [Path(entry).resolve() for entry in sys.modules[place.partition(".")[0]].__path__]
+        root = next((folder for folder in folders if folder in own.parents), root)
     files = {own}
     for loaded in list(sys.modules.values()):
         file = getattr(loaded, "__file__", None)

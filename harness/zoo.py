@@ -6,6 +6,7 @@ every file; torch belongs inside the functions.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 import traceback
@@ -143,8 +144,13 @@ def model_path(name: str) -> Path:
 
 
 def module_name(path: Path) -> str:
-    """Return the name under which a model file's module is registered, so that pickles of it load again."""
-    return f"harness_models_{path.stem}"
+    """Return the name under which a file's module is registered, so that pickles of it load again.
+
+    A file that is none of the harness's own has its path in the name: two may be called the same.
+    """
+    if path.parent == resource_dir("models"):
+        return f"harness_models_{path.stem}"
+    return f"harness_models_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def import_file(path: Path) -> Any:

@@ -66,7 +66,7 @@ def import_place(place: str, folder: str = "") -> ModuleType:
             sys.path.append(entry)
     try:
         return importlib.import_module(place)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's argparse ends the program
         raise UserError(f"module {place} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -86,7 +86,7 @@ def call(function: Callable[..., Any], target: Target, *arguments: Any) -> Any:
         return function(*arguments)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's argparse ends the program
         raise UserError(f"{target} raised {type(error).__name__}: {error}") from error
 
 

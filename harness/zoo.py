@@ -173,7 +173,7 @@ def import_file(path: Path) -> Any:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
     return module
@@ -194,7 +194,7 @@ def load_model_file(path: Path) -> Model:
 
 def _place(error: BaseException, path: Path) -> str:
     """Return the innermost line of the user's own file that was running when it failed."""
-    if isinstance(error, SyntaxError) and error.lineno:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path}:{lines[-1]}" if lines else str(path)

@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.schema import InputSpec
-
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
-
 from harness.onnx_inputs import MOST_ATTEMPTS, choose_inputs, open_session, run_session
+from harness.schema import InputSpec
 from harness.userdata import synthetic
 from tests.tiny_onnx import INT64, STRING, UINT8, helper, linear, node, save, tensor
+
+pytest.importorskip("onnxruntime")
 
 FLOATS = InputSpec("x", "float32", ("batch", 4))
 

@@ -207,3 +207,83 @@ def test_an_error_points_at_the_closest_line_that_is_known() -> None:
     assert suite.error("x", "experiments", 0, "model").line == 4
     assert suite.error("x", "experiments", 0, "baseline", "backend").line == 3
     assert suite.error("x", "nothing").line == 1
+
+
+def model(text: str) -> str:
+    """Return a suite whose model stands at line 4."""
+    return HEAD.replace("    model: m\n", f"    model: {text}\n")
+
+
+def test_a_plain_name_is_a_model_of_the_zoo() -> None:
+    [experiment] = parse(HEAD).experiments
+    assert experiment.model.zoo == "m"
+    assert experiment.model.python is experiment.model.onnx is None
+
+
+@pytest.mark.parametrize("kind", ["python", "onnx", "zoo"])
+def test_a_model_is_exactly_one_of_three(kind: str) -> None:
+    [experiment] = parse(model(f"{{{kind}: place}}")).experiments
+    assert getattr(experiment.model, kind) == "place"
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "{name: x}", "{python: 'f.py:g', onnx: f.onnx}", "{zoo: m, onnx: f.onnx}", "{onnx: null}"]
+)
+def test_a_model_that_is_none_or_several_of_the_three_is_refused_at_its_line(text: str) -> None:
+    assert complaint(model(text)) == (
+        "s.yaml:4: experiments.0.model: a model is a name from models/, {python: file.py:function} or {onnx: file.onnx}"
+    )
+
+
+@pytest.mark.parametrize("more", ["name: x", "data: folder", "metric: accuracy", "examples: 8", "inputs: {}"])
+def test_a_model_of_the_zoo_takes_nothing_beside_its_name(more: str) -> None:
+    assert complaint(model(f"{{zoo: m, {more}}}")) == (
+        "s.yaml:4: experiments.0.model: a model from models/ brings its own data; give its name only"
+    )
+
+
+def test_a_model_of_the_users_own_has_synthetic_data_by_default() -> None:
+    [experiment] = parse(model("{onnx: f.onnx, inputs: {x: {shape: [batch, 3]}, ids: {shape: []}}}")).experiments
+    entry = experiment.model
+    assert (entry.data, entry.examples, entry.metric, entry.name) == ("synthetic", 400, None, None)
+    assert list(entry.inputs) == ["x", "ids"]
+    assert (entry.inputs["x"].shape, entry.inputs["x"].dtype, entry.inputs["ids"].shape) == (
+        ("batch", 3),
+        "float32",
+        (),
+    )
+
+
+INPUT = """
+      onnx: f.onnx
+      inputs:
+        image:
+          shape: [batch, 3]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (INPUT.replace("[batch, 3]", "[3, batch]"), 7, "inputs.image: only the first size may be 'batch'"),
+        (INPUT.replace("[batch, 3]", "[batch, batch]"), 7, "only the first size may be 'batch'"),
+        (INPUT.replace("[batch, 3]", "[batch, 0]"), 8, "greater than or equal to 1"),
+        (INPUT.replace("[batch, 3]", "[batch, N]"), 8, "inputs.image.shape.1"),
+        (INPUT.replace("          shape", "          shap"), 8, "unknown key 'shap'; did you mean 'shape'?"),
+        (INPUT + "          dtype: float3\n", 7, "unknown number format 'float3'; did you mean 'float32'?"),
+        (INPUT + "          dtype: complex64\n", 7, "unknown number format 'complex64'"),
+        (INPUT + "          low: 1\n", 7, "low and high come together; give both"),
+        (INPUT + "          high: 1\n", 7, "low and high come together; give both"),
+        (INPUT + "          low: 1\n          high: 1\n", 7, "high must lie above low"),
+        (INPUT + "          low: 2\n          high: 1\n", 7, "high must lie above low"),
+        (INPUT + "      exampels: 8\n", 9, "unknown key 'exampels'; did you mean 'examples'?"),
+        (INPUT + "      examples: 0\n", 9, "experiments.0.model.examples: "),
+        (INPUT + "      name: 'a b'\n", 9, "experiments.0.model.name: "),
+        ("\n      onnx: f.onnx\n      inputs:\n        image: [batch, 3]\n", 7, "experiments.0.model.inputs.image: "),
+    ],
+)
+def test_a_wrong_input_or_model_is_refused_with_its_line(text: str, line: int, message: str) -> None:
+    found = complaint(model(text))
+    assert found.startswith(f"s.yaml:{line}: ")
+    assert message in found
+    assert "\n" not in found

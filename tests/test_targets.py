@@ -135,6 +135,11 @@ def test_a_users_exception_becomes_a_sentence_that_says_where(tmp_path: Path) ->
     assert isinstance(caught.value.__cause__, KeyError)
 
 
+def test_a_users_function_that_ends_the_program_becomes_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"^net\.py:make raised SystemExit: 2$"):
+        call(sys.exit, Target("net.py", "make"), 2)
+
+
 def test_a_users_own_sentence_is_left_as_it_is() -> None:
     def refuse() -> None:
         raise UserError("download the weights first")

@@ -1,4 +1,7 @@
-"""ONNX graphs of a few nodes, written by hand: exactly the file that a test is about."""
+"""ONNX graphs of a few nodes, written by hand: exactly the file that a test is about.
+
+A test file that imports this is skipped where onnx is not installed.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 

@@ -102,11 +102,21 @@ def _similarity(got: NDArray[Any], want: NDArray[Any]) -> NDArray[np.float64]:
         return np.ones(n)
     if got.dtype.kind not in "fc":
         return np.asarray((got == want).reshape(n, -1).mean(axis=1), dtype=np.float64)
-    a, b = got.reshape(n, -1).astype(np.float64), want.reshape(n, -1).astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    a, b = _directions(got), _directions(want)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
-    cosine = np.divide((a * b).sum(axis=1), norms, out=np.zeros(n), where=norms > 0)
-    return np.where(both_zero, 1.0, np.clip(cosine, -1.0, 1.0))
+    return np.where(both_zero, 1.0, np.clip((a * b).sum(axis=1), -1.0, 1.0))
+
+
+def _directions(outputs: NDArray[Any]) -> NDArray[np.float64]:
+    """Return (n, elements) rows of length 1; zeros stay. A complex number counts as two elements."""
+    rows = np.ascontiguousarray(outputs.reshape(len(outputs), -1))
+    rows = rows.view(rows.real.dtype).astype(np.float64)
+    rows = _divided(rows, np.abs(rows).max(axis=1, keepdims=True))  # near 1: no square overflows or vanishes
+    return _divided(rows, np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _divided(rows: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(rows, sizes, out=np.zeros_like(rows), where=sizes > 0))
 
 
 def agreement_metric(expected: Arrays) -> str:

@@ -73,7 +73,8 @@ def _run(model: Model, module: Any, batch: Arrays) -> Arrays:
         shapes = ", ".join(
             f"{name} {array.dtype}{list(array.shape)}" for name, array in zip(model.input_names, batch, strict=True)
         )
-        raise UserError(f"{model.name} raised {type(error).__name__} on {shapes}: {error}") from error
+        text = " ".join(str(error).split())
+        raise UserError(f"{model.name} raised {type(error).__name__} on {shapes}: {text}") from error
 
 
 def _follows_batch(module: Any, inputs: Sequence[InputSpec]) -> bool:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,9 @@ from harness.schema import (
     Artifact,
     Fidelity,
     FidelityCheck,
+    InputSpec,
     Memory,
+    ModelSource,
     PassSpec,
     Quality,
     Record,
@@ -35,8 +38,8 @@ from harness.schema import (
     Unmeasured,
 )
 
-# Never rewrite it: it stands for every file that version 1 has written.
-GOLDEN = Path(__file__).parent / "golden" / "record-v1.jsonl"
+# Never rewrite them: they stand for every file that these versions have written.
+GOLDEN = Path(__file__).parent / "golden"
 
 ARTIFACT = Artifact(
     key="0123abcd",
@@ -88,6 +91,23 @@ FULL = Record(
     energy_j=1.5,
     utilization=0.5,
     device_memory_bytes=0,
+)
+SOURCE = ModelSource(
+    kind="python",
+    target="/home/me/net.py:make",
+    inputs=(InputSpec("image", "float32", ("batch", 3, 8, 8)), InputSpec("ids", "int64", ("batch", 5), 0.0, 30522.0)),
+    data="/home/me/arrays",
+    metric="top1-agreement",
+    examples=64,
+    path="/home/me",
+    fingerprint="feedbeef",
+)
+OWN = dataclasses.replace(
+    FULL,
+    trial=dataclasses.replace(
+        TRIAL, model="net.make", role="baseline", workload="single-stream", device="cuda:0", source=SOURCE
+    ),
+    quality=Quality("top1-agreement", 0.9, 64, True, "predictions/e.torch.parquet", cached=True, data="unlabeled"),
 )
 EMPTY = Record(
     run="r",
@@ -181,8 +201,43 @@ def test_an_older_document_is_brought_forward_step_by_step(monkeypatch: pytest.M
     assert migrate({"schema_version": 1, "path": []}) == {"schema_version": 3, "path": [2, 3]}
 
 
+def golden(name: str) -> list[str]:
+    return (GOLDEN / name).read_text(encoding="utf-8").splitlines()
+
+
 def test_a_file_of_version_1_still_reads() -> None:
-    assert [decode_record(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()] == [FULL, EMPTY]
+    assert [decode_record(line) for line in golden("record-v1.jsonl")] == [FULL, EMPTY]
+
+
+def test_a_file_of_version_2_still_reads() -> None:
+    assert [decode_record(line) for line in golden("record-v2.jsonl")] == [OWN, EMPTY]
+
+
+def test_the_present_version_is_written_as_its_golden_file_shows() -> None:
+    version = json.loads(golden("record-v2.jsonl")[0])["schema_version"]
+    assert version == SCHEMA_VERSION, "a new version needs a golden file of its own"
+    assert [encode_record(record) for record in (OWN, EMPTY)] == golden("record-v2.jsonl")
+
+
+def test_a_golden_record_leaves_no_field_at_its_default() -> None:
+    assert _at_default(OWN) <= {"reason", "stage", "log", "schema_version", "trial.unsupported"}
+
+
+def _at_default(value: Any, prefix: str = "") -> set[str]:
+    """Return the dotted names of dataclass fields that have their default."""
+    found = set()
+    for field in dataclasses.fields(value):
+        item = getattr(value, field.name)
+        if dataclasses.is_dataclass(item):
+            found |= _at_default(item, f"{prefix}{field.name}.")
+        elif field.default is not dataclasses.MISSING and item == field.default:
+            found.add(prefix + field.name)
+    return found
+
+
+def test_a_model_source_crosses_to_a_worker_and_back() -> None:
+    message = json.loads(json.dumps(dataclasses.asdict(OWN.trial)))
+    assert trial_from_message(message) == OWN.trial
 
 
 def test_artifacts_and_trials_cross_to_json_and_back() -> None:

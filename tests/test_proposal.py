@@ -129,7 +129,7 @@ def test_a_model_of_unknown_speed_is_taken_for_a_fast_one() -> None:
 def test_replaceable_weights_add_their_row_and_int8_is_read_against_it() -> None:
     [experiment] = spec(replace(ONNX, replaceable_weights=True)).experiments
     chains = {v.label: [p.name for p in v.passes] for v in experiment.variants}
-    assert list(chains)[0] == "onnxruntime-constant-weights"  # right after the baseline
+    assert next(iter(chains)) == "onnxruntime-constant-weights"  # right after the baseline
     assert chains == {
         "onnxruntime-constant-weights": [CONSTANT_WEIGHTS],
         "onnxruntime-static-int8": [CONSTANT_WEIGHTS, "quantize.static-int8"],

@@ -57,7 +57,10 @@ def _values(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -
     high = (1.0 if dtype.kind == "f" else 2.0) if spec.high is None else spec.high
     if dtype.kind == "f":
         return rng.uniform(low, high, shape).astype(dtype)
-    return rng.integers(int(low), max(int(high), int(low) + 1), shape).astype(dtype)
+    try:
+        return rng.integers(int(low), max(int(high), int(low) + 1), shape, dtype=dtype)
+    except ValueError as error:
+        raise UserError(f"input '{spec.name}': {dtype} holds no values from {low:g} to {high:g}") from error
 
 
 def from_function(function: Any, target: Target, inputs: Sequence[InputSpec], split: SplitName) -> Split:
@@ -176,12 +179,12 @@ def _fitted(
     stacked = is_stacked(inputs)
     fitted = []
     for array, spec in zip(arrays, inputs, strict=True):
-        rank = len(spec.shape) - (not stacked)
-        if array.ndim == rank + 2 and array.shape[1] == 1 and not stacked:
+        wanted = example_shape(spec, stacked=stacked)
+        if array.shape[1:] == (1, *wanted):
             array = array[:, 0]  # every example came with a batch axis of its own
-        sizes = spec.shape if stacked else spec.shape[1:]
-        if array.ndim != rank + 1 or any(w not in ("batch", g) for w, g in zip(sizes, array.shape[1:], strict=True)):
-            raise UserError(f"{where}: input '{spec.name}' has shape {array.shape}, expected (examples, {_text(spec)})")
+        if array.shape[1:] != wanted:
+            expected = ", ".join(map(str, ("examples", *wanted)))
+            raise UserError(f"{where}: input '{spec.name}' has shape {array.shape}, expected ({expected})")
         fitted.append(_cast(array, spec, where))
     return Split(tuple(fitted), targets, stacked)
 
@@ -189,10 +192,6 @@ def _fitted(
 def _check_count(count: int, inputs: Sequence[InputSpec], where: str) -> None:
     if count != len(inputs):
         raise UserError(f"{where} gives {count} inputs, the model takes {len(inputs)}: {_names(inputs)}")
-
-
-def _text(spec: InputSpec) -> str:
-    return ", ".join(str(size) for size in spec.shape if size != "batch")
 
 
 def _cast(array: NDArray[Any], spec: InputSpec, where: str) -> NDArray[Any]:

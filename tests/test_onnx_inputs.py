@@ -167,6 +167,24 @@ def test_given_inputs_are_respected_and_the_others_found(tmp_path: Path) -> None
     assert choose_inputs(path, [stated]) == (stated, InputSpec("b", "float32", (1, 128)))
 
 
+def test_a_size_that_is_given_holds_for_the_other_axes_of_its_symbol(tmp_path: Path) -> None:
+    inputs = [tensor(name, ["N", "length"], INT64) for name in ("ids", "mask")]
+    path = save(tmp_path / "m.onnx", [node("Add", "ids mask", "y")], inputs, [tensor("y", None, INT64)])
+    assert shapes(choose_inputs(path, [InputSpec("ids", "int64", (1, 77))])) == {"ids": (1, 77), "mask": (1, 77)}
+
+
+def test_a_batch_that_is_given_is_the_batch_of_every_input_that_has_one(tmp_path: Path) -> None:
+    path = same(tmp_path / "m.onnx", tensor("a", ["N", 3, "H"]), tensor("b", ["N", 2]), tensor("c", [None, 4]))
+    stated = InputSpec("a", "float32", ("batch", 3, 40))
+    assert shapes(choose_inputs(path, [stated])) == {"a": ("batch", 3, 40), "b": ("batch", 2), "c": ("batch", 4)}
+
+
+def test_a_batch_that_is_given_is_one_where_it_is_no_first_axis(tmp_path: Path) -> None:
+    path = same(tmp_path / "m.onnx", tensor("x", ["N", 3]), tensor("state", [2, "N", 4]))
+    stated = InputSpec("x", "float32", ("batch", 3))
+    assert shapes(choose_inputs(path, [stated])) == {"x": ("batch", 3), "state": (2, 1, 4)}
+
+
 def test_when_all_inputs_are_given_none_is_tried(tmp_path: Path) -> None:
     stated = InputSpec("x", "float32", ("batch", 999))  # would not run
     assert choose_inputs(linear(tmp_path / "m.onnx"), [stated]) == (stated,)

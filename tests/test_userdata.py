@@ -62,7 +62,7 @@ def test_calibration_has_at_most_32_synthetic_examples() -> None:
 def test_examples_are_fewer_where_they_would_exceed_64_mb_but_never_fewer_than_8() -> None:
     megabyte = InputSpec("x", "float32", ("batch", 250, 1000))
     assert len(synthetic((megabyte,), 400, "test")) == SYNTHETIC_BYTES // 1_000_000
-    large = InputSpec("x", "uint8", ("batch", 20_000_000), 0, 256)
+    large = InputSpec("x", "uint8", ("batch", 9_000_000), 0, 256)
     assert len(synthetic((large,), 400, "test")) == 8
     assert len(synthetic((large,), 2, "test")) == 2
 
@@ -98,6 +98,12 @@ def test_synthetic_floats_stay_in_their_range(low: float, width: float) -> None:
 def test_synthetic_integers_stay_below_the_end_of_their_range(low: int, width: int) -> None:
     values = synthetic((InputSpec("x", "int64", ("batch", 50), low, low + width),), 8, "test").inputs[0]
     assert ((values >= low) & (values < low + width)).all()
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("uint8", -1, 5), ("int8", 0, 300), ("bool", 0, 3)])
+def test_a_range_that_the_number_format_cannot_hold_is_refused(dtype: str, low: float, high: float) -> None:
+    with pytest.raises(UserError, match=f"^input 'x': {dtype} holds no values from {low} to {high}$"):
+        synthetic((InputSpec("x", dtype, ("batch", 3), low, high),), 4, "test")
 
 
 def test_synthetic_values_without_a_range_are_standard_normal_or_0_and_1() -> None:
@@ -252,6 +258,13 @@ def test_data_that_does_not_fit_the_model_is_refused(value: Any, inputs: tuple[I
 def test_examples_of_another_size_than_the_model_states_are_refused() -> None:
     with pytest.raises(UserError, match=r"input 'x' has shape \(4, 7\), expected \(examples, 3\)"):
         given_by(rows(4, 7))
+
+
+def test_a_batch_beside_an_input_without_one_counts_as_a_single_example() -> None:
+    with pytest.raises(UserError, match=r"input 'x' has shape \(4, 3\), expected \(examples, 1, 3\)"):
+        given_by({"x": rows(4), "sr": np.zeros(4, np.int64)}, X, SCALAR)
+    split = given_by({"x": rows(4)[:, np.newaxis], "sr": np.zeros(4, np.int64)}, X, SCALAR)
+    assert [a.shape for a in split.batch(1)] == [(1, 3), ()]
 
 
 def test_a_function_that_raises_is_named() -> None:

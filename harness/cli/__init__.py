@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from harness import __version__
-from harness.cli import list_, plan, run, selftest, show
+from harness.cli import list_, plan, report, run, selftest, show
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("list")(list_.list_)
 app.command("selftest")(selftest.selftest)
 

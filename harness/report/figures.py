@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from harness import units
 from harness.pareto import on_front
 from harness.report import style
+from harness.report.flags import Flag, flags
 from harness.report.rows import Metric, Row, absent, each, engine_of, estimate, measured, metric_of
-from harness.report.style import FOREGROUND, MUTED, label
+from harness.report.style import FOREGROUND, MUTED
 from harness.report.traces import distribution, hovers_of, points, size_unit, spread, time_unit, whisker
 
+SPEED_TITLE = "speed-up over the baseline (log scale)"
 POINTS = 200  # of a distribution
 VERDICTS = ("faster", "slower", "same", "inconclusive", "baseline")
 QUALITIES = ("kept", "lost", "inconclusive", "not judged", "baseline")
@@ -38,18 +40,20 @@ def tradeoff(rows: pd.DataFrame) -> go.Figure | None:
         front=on_front(shown, higher_is_better=metric.higher_is_better),
         scale=100.0 if metric.percent else 1.0,
     )
-    front = shown[shown["front"]].sort_values("speedup_shown")
-    traces = [_front_line(front)]
+    traces = [_front_line(shown[shown["front"]].sort_values("speedup_shown"))]
     traces += [_cloud(part, str(v), metric) for v in QUALITIES if len(part := shown[shown["verdict"] == v])]
     reach = [*shown["speedup_shown"], *shown["speedup_low"].dropna(), *shown["speedup_high"].dropna()]
+    xaxis = style.log_axis(reach, SPEED_TITLE, "×")
+    y_range = _room(shown)
     layout = style.base_layout(
-        420,
-        xaxis=style.log_axis(reach, "speed-up over the baseline (log scale)", "×"),
-        yaxis=style.axis(metric.name, ticksuffix=" %" if metric.percent else "", nticks=6),
+        430,
+        xaxis=xaxis,
+        yaxis=style.axis(metric.name, ticksuffix=" %" if metric.percent else "", nticks=6, range=list(y_range)),
         shapes=[style.vertical(1.0)],
-        annotations=[_named(row, reach) for row in each(front)],
+        annotations=flags([_flag(row, y_range[0]) for row in each(shown)], tuple(xaxis["range"]), y_range),
     )
-    layout.meta = {"narrow": {"height": 360, "annotations": [], "margin": {"l": 48, "r": 12, "t": 12, "b": 56}}}
+    narrow = {"height": 360, "annotations": [], "margin": {"l": 48, "r": 12, "t": 12, "b": 56}}
+    layout.meta = {"narrow": {**narrow, "xaxis": style.fewer_ticks(xaxis)}}
     return go.Figure(traces, layout)
 
 
@@ -72,9 +76,9 @@ def forest(rows: pd.DataFrame) -> go.Figure | None:
     layout = style.rows_layout(
         [str(name) for name in shown["trial"]],
         values,
-        style.log_axis(reach, "speed-up over the baseline (log scale)", "×"),
+        style.log_axis(reach, SPEED_TITLE, "×"),
     )
-    layout.shapes = [style.vertical(1.0)]
+    layout.shapes = [style.band(float(shown["margin"].iloc[0])), style.vertical(1.0)]
     return go.Figure(traces, layout)
 
 
@@ -114,7 +118,7 @@ def engines(rows: pd.DataFrame) -> go.Figure | None:
         values,
         style.log_axis(
             [*starts, *ends, 1.0, *whole["speedup_low"], *whole["speedup_high"]],
-            "speed-up over the baseline (log scale)",
+            SPEED_TITLE,
             "×",
         ),
     )
@@ -140,12 +144,11 @@ def latencies(samples: Mapping[str, Sequence[NDArray[np.float64]]], baseline: st
         distribution(name, q * factor, _shares(len(q)), _line(others, name), (unit, len(pooled[name])))
         for name, q in quantiles.items()
     ]
-    layout = style.base_layout(
-        400,
-        xaxis=style.log_axis([x * factor for x in reach], f"latency of one call in {unit} (log scale)"),
-        yaxis=style.axis("share of calls", range=[0, 1.01], tickformat=".0%", nticks=6),
-    )
-    layout.meta = {"narrow": {"height": 340, "margin": {"l": 48, "r": 12, "t": 12, "b": 56}}}
+    xaxis = style.log_axis([x * factor for x in reach], f"latency of one call in {unit} (log scale)")
+    yaxis = style.axis("share of calls", range=[0, 101], ticksuffix=" %", nticks=6)
+    layout = style.base_layout(400, xaxis=xaxis, yaxis=yaxis)
+    narrow = {"height": 340, "margin": {"l": 48, "r": 12, "t": 12, "b": 56}}
+    layout.meta = {"narrow": {**narrow, "xaxis": style.fewer_ticks(xaxis)}}
     return go.Figure(traces, layout)
 
 
@@ -162,11 +165,11 @@ def memory(rows: pd.DataFrame) -> go.Figure | None:
     hovers = hovers_of(shown, metric_of(rows))
     factor, unit = size_unit(float(max(running.max(), loading.max())))
     traces = [
-        go.Bar(x=loading / factor, y=[y - 0.17 for y in at], name="while loading", marker={"color": "var(--bar-2)"}),
-        go.Bar(x=running / factor, y=[y + 0.17 for y in at], name="at inference", marker={"color": "var(--bar-1)"}),
+        go.Bar(x=loading / factor, y=[y - 0.13 for y in at], name="while loading", marker={"color": "var(--bar-2)"}),
+        go.Bar(x=running / factor, y=[y + 0.13 for y in at], name="at inference", marker={"color": "var(--bar-1)"}),
     ]
     for trace in traces:
-        trace.update(orientation="h", width=0.3, hovertext=hovers, hoverinfo="text")
+        trace.update(orientation="h", width=0.23, hovertext=hovers, hoverinfo="text")
     values = [f"{units.size(value)} + {units.size(under)}" for value, under in zip(running, floor, strict=True)]
     xaxis = style.axis(f"peak over the floor in {unit}", rangemode="tozero", nticks=7)
     return go.Figure(traces, style.rows_layout([str(n) for n in shown["trial"]], values, xaxis))
@@ -183,7 +186,7 @@ def sizes(rows: pd.DataFrame) -> go.Figure | None:
         x=shown["artifact_bytes"] / factor,
         y=list(range(len(shown))),
         orientation="h",
-        width=0.46,
+        width=0.36,
         marker={"color": "var(--bar-1)"},
         hovertext=hovers_of(shown, metric_of(rows)),
         hoverinfo="text",
@@ -239,18 +242,16 @@ def _front_line(front: pd.DataFrame) -> go.Scatter:
     )
 
 
-def _named(row: Row, reach: Sequence[float]) -> dict[str, Any]:
-    """Name a trial on the front beside its point, on the side where the plot has more room."""
-    left = row["speedup_shown"] ** 2 < min(reach) * max(reach)
-    return {
-        "x": float(np.log10(row["speedup_shown"])),
-        "y": float(row["quality"] * row["scale"]),
-        "text": label(style.shorten(str(row["trial"]), style.WIDE_LABEL)),
-        "showarrow": False,
-        "xanchor": "left" if left else "right",
-        "xshift": 10 if left else -10,
-        "yshift": 13,
-        "bgcolor": "var(--chart-ground)",
-        "borderpad": 1,
-        "font": {"size": 12, "color": FOREGROUND},
-    }
+def _room(shown: pd.DataFrame) -> tuple[float, float]:
+    """Return the range that holds all intervals, and names below them."""
+    ends = shown[["quality", "quality_low", "quality_high"]].astype(float).mul(shown["scale"], axis=0).to_numpy()
+    finite = ends[np.isfinite(ends)]
+    low, high = float(finite.min()), float(finite.max())
+    height = (high - low) or max(abs(high), 1.0) * 0.1
+    return low - 0.12 * height, high + 0.05 * height
+
+
+def _flag(row: Row, floor: float) -> Flag:
+    low, high = (float(row[f"quality_{side}"] * row["scale"]) for side in ("low", "high"))
+    important = bool(row["front"]) or row["role"] == "baseline"
+    return Flag(str(row["trial"]), float(np.log10(row["speedup_shown"])), max(low, floor), high, important)

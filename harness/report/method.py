@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness import units
 from harness.environment import describe
-from harness.report.rows import absent, each
+from harness.report.rows import absent, each, metric_of
 from harness.store import Run
 
 NO_NOISE = "not measured (harness doctor --noise)"
@@ -89,7 +89,11 @@ def procedure(experiment: Mapping[str, Any], rows: pd.DataFrame) -> tuple[Fact, 
         ]
         facts += _scopes(timed)
     facts.append(Fact("margin of speed", f"{100 * settings['margin']:g} %: a smaller difference is the same"))
-    facts.append(Fact("margin of quality", f"{experiment['quality_margin']:g} (in the metric's own unit)"))
+    metric = metric_of(rows) if len(rows) else None
+    margin = float(experiment["quality_margin"])
+    facts.append(
+        Fact("margin of quality", f"{margin:g}" if metric is None else f"{metric.margin(margin)} of {metric.name}")
+    )
     return tuple(facts)
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -38,7 +39,8 @@ CAPTIONS = {
     ),
     "forest": (
         "Speed-up over the baseline",
-        "The whole interval must lie beyond the margin for a verdict; one that crosses it is inconclusive.",
+        "An interval must lie wholly beyond the margin (shaded) to be called faster or slower; one that crosses it is "
+        "inconclusive.",
     ),
     "engines": (
         "Engine apart from technique",
@@ -227,9 +229,16 @@ def _digest(text: str) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("harness.report", "templates")
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["bound"] = _bound
+    return environment
+
+
+def _bound(text: str) -> str:
+    """Bind numbers to the unit that follows, so that no line breaks between them."""
+    return re.sub(r"(?<=\d) (?=(?:pt|%|[kMG]?B|n?s|ms|µs)\b|%)", "\u00a0", text)
 
 
 def _asset(name: str) -> str:

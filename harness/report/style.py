@@ -20,8 +20,8 @@ LINES = tuple(f"var(--line-{n})" for n in range(6))
 DASHES = ("solid", "dash", "dot", "dashdot")
 CONFIG = {"displayModeBar": False, "responsive": True, "showTips": False}
 
-WIDE_LABEL, NARROW_LINE = 44, 46  # characters
-WIDE_ROW, NARROW_ROW = 34, 50  # pixels
+WIDE_LABEL, NARROW_LINE = 44, 50  # characters
+WIDE_ROW, NARROW_ROW = 34, 54  # pixels
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Mark:
     size: int = 11
 
 
-GOOD, BAD = Mark("var(--good)", "triangle-up", 12), Mark("var(--bad)", "triangle-down", 12)
+GOOD, BAD = Mark("var(--good)", "triangle-up", 11), Mark("var(--bad)", "triangle-down", 11)
 MARKS = {
     "faster": GOOD,
     "slower": BAD,
-    "same": Mark("var(--same)", "square", 10),
-    "inconclusive": Mark("var(--open)", "diamond-open", 11),
-    "kept": Mark("var(--good)", "circle", 11),
+    "same": Mark("var(--same)", "square", 9),
+    "inconclusive": Mark("var(--open)", "diamond-open", 10),
+    "kept": Mark("var(--good)", "circle", 10),
     "lost": Mark("var(--bad)", "x", 10),
     "not judged": Mark("var(--chart-muted)", "circle-open", 10),
-    "baseline": Mark(FOREGROUND, "star", 13),
+    "baseline": Mark(FOREGROUND, "star", 12),
 }
 
 
@@ -108,8 +108,17 @@ def log_axis(values: Sequence[float], title: str, suffix: str = "", pad: float =
         range=list(span),
         tickvals=ticks,
         ticktext=[f"{tick:g}{suffix}" for tick in ticks],
+        tickangle=0,
         minor={"showgrid": False},
     )
+
+
+def fewer_ticks(log: dict[str, Any], most: int = 5) -> dict[str, Any]:
+    """Return what to change in a ``log_axis`` where there is little room."""
+    low, high = log["range"]
+    ticks = round_ticks(10**low, 10**high, most)
+    suffix = log["ticktext"][0].lstrip("0123456789.e+-") if log["ticktext"] else ""
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}{suffix}" for tick in ticks]}
 
 
 def round_ticks(low: float, high: float, most: int = 7) -> list[float]:
@@ -121,7 +130,7 @@ def round_ticks(low: float, high: float, most: int = 7) -> list[float]:
         if len(inside) <= most:
             break
     if len(inside) >= 3:
-        return inside
+        return inside[:: math.ceil(len(inside) / most)]  # many decades: every second, third ...
     step = 10.0 ** math.floor(math.log10((high - low) / 2))
     step *= next(f for f in (5, 2, 1) if f == 1 or (high - low) / (f * step) >= 2)
     first = math.ceil(low / step)
@@ -142,6 +151,9 @@ def rows_layout(names: Sequence[str], values: Sequence[str], xaxis: dict[str, An
         "tickfont": {"color": FOREGROUND, "size": 13},
         "showgrid": False,
         "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 8,
+        "tickcolor": "rgba(0,0,0,0)",
         "automargin": True,
         "fixedrange": True,
     }
@@ -152,8 +164,9 @@ def rows_layout(names: Sequence[str], values: Sequence[str], xaxis: dict[str, An
     layout.meta = {
         "narrow": {
             "height": NARROW_ROW * count + 84,
-            "margin": {"l": 8, "r": 12, "t": 14, "b": 60},
-            "yaxis": {"showticklabels": False, "automargin": False, "range": [count - 0.5, -0.75]},
+            "margin": {"l": 2, "r": 6, "t": 14, "b": 60},
+            "xaxis": fewer_ticks(xaxis) if xaxis.get("type") == "log" else {"nticks": 5},
+            "yaxis": {"showticklabels": False, "ticks": "", "automargin": False, "range": [count - 0.5, -0.8]},
             "annotations": [
                 note
                 for row, (name, value) in enumerate(zip(names, values, strict=True))
@@ -170,6 +183,12 @@ def vertical(x: float) -> dict[str, Any]:
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line, "layer": "below"}
 
 
+def band(margin: float) -> dict[str, Any]:
+    """Return the margin around 1 as a shaded band across all rows."""
+    ends = {"x0": 1 / (1 + margin), "x1": 1 + margin, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "rect", "fillcolor": GRID, "line": {"width": 0}, "layer": "below", **ends}
+
+
 def _beside(text: str, row: int) -> dict[str, Any]:
     font = {"size": 12.5, "color": FOREGROUND}
     place = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 10, "y": row, "yanchor": "middle"}
@@ -177,9 +196,9 @@ def _beside(text: str, row: int) -> dict[str, Any]:
 
 
 def _above(name: str, value: str, row: int) -> list[dict[str, Any]]:
-    common = {"showarrow": False, "xref": "paper", "y": row, "yshift": 18, "yanchor": "middle"}
+    common = {"showarrow": False, "xref": "paper", "y": row, "yshift": 22, "yanchor": "middle"}
     short = shorten(name, max(12, NARROW_LINE - len(value)))
     return [
-        {**common, "text": label(short), "x": 0, "xanchor": "left", "font": {"size": 12.5, "color": FOREGROUND}},
-        {**common, "text": label(value), "x": 1, "xanchor": "right", "font": {"size": 12, "color": MUTED}},
+        {**common, "text": label(short), "x": 0, "xanchor": "left", "font": {"size": 11, "color": FOREGROUND}},
+        {**common, "text": label(value), "x": 1, "xanchor": "right", "font": {"size": 11, "color": MUTED}},
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -57,7 +58,7 @@ def points(x: Any, y: Any, verdict: str, hovers: Sequence[str], error: dict[str,
 
 def whisker(color: str) -> dict[str, Any]:
     """Return how an interval is drawn."""
-    return {"type": "data", "symmetric": False, "color": color, "thickness": 1.6, "width": 0}
+    return {"type": "data", "symmetric": False, "color": color, "thickness": 2, "width": 0}
 
 
 def spread(rows: pd.DataFrame, prefix: str) -> dict[str, list[float]]:
@@ -65,19 +66,21 @@ def spread(rows: pd.DataFrame, prefix: str) -> dict[str, list[float]]:
     center = rows[prefix].astype(float)
     up = (rows[f"{prefix}_high"].astype(float) - center).fillna(0.0)
     down = (center - rows[f"{prefix}_low"].astype(float)).fillna(0.0)
-    return {"array": up.tolist(), "arrayminus": down.tolist()}
+    finite = [side.where(np.isfinite(side), 0.0).tolist() for side in (up, down)]
+    return {"array": finite[0], "arrayminus": finite[1]}
 
 
 def distribution(name: str, x: Any, y: Any, line: dict[str, Any], facts: tuple[str, int]) -> go.Scatter:
     """Return shares ``y`` in [0, 1] over latencies ``x``; ``facts`` are the unit of x and the calls behind it."""
     unit, n = facts
+    text = f"<b>{label(name)}</b><br>%{{y:.3~g}} % of {n} calls took at most %{{x:.3~g}} {unit}<extra></extra>"
     return go.Scatter(
         x=[float(f"{v:.4g}") for v in x],
-        y=[round(float(v), 4) for v in y],
+        y=[round(100 * float(v), 2) for v in y],
         mode="lines",
         name=label(name),
         line=line,
-        hovertemplate=f"<b>{label(name)}</b><br>%{{y:.0%}} of {n} calls took at most %{{x:.3~g}} {unit}<extra></extra>",
+        hovertemplate=text,
     )
 
 

@@ -1,7 +1,7 @@
 "use strict";
 // Theme, charts, and the sorting and filtering of tables. Runs from the page's head; the rest waits for the page.
 (() => {
-  const NARROW = 560; // px of a chart: below it, names stand above their rows
+  const NARROW = 600; // px of a chart: below it, names stand above their rows
   const root = document.documentElement;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   let chosen = null;

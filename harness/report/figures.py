@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from harness import units
 from harness.pareto import on_front
 from harness.report import style
-from harness.report.flags import Flag, flags
+from harness.report.flags import Flag, Plot, flags
 from harness.report.rows import Metric, Row, absent, each, engine_of, estimate, measured, metric_of
 from harness.report.style import FOREGROUND, MUTED
 from harness.report.traces import distribution, hovers_of, points, size_unit, spread, time_unit, whisker
 
 SPEED_TITLE = "speed-up over the baseline (log scale)"
+WIDE_PLOT, MEDIUM_PLOT = 740.0, 480.0  # pixels between the axes at the least, see report.js
 POINTS = 200  # of a distribution
 VERDICTS = ("faster", "slower", "same", "inconclusive", "baseline")
 QUALITIES = ("kept", "lost", "inconclusive", "not judged", "baseline")
@@ -40,20 +41,24 @@ def tradeoff(rows: pd.DataFrame) -> go.Figure | None:
         front=on_front(shown, higher_is_better=metric.higher_is_better),
         scale=100.0 if metric.percent else 1.0,
     )
-    traces = [_front_line(shown[shown["front"]].sort_values("speedup_shown"))]
+    traces = [_front_line(shown[shown["front"]].sort_values("speedup_shown"))] if shown["front"].sum() > 1 else []
     traces += [_cloud(part, str(v), metric) for v in QUALITIES if len(part := shown[shown["verdict"] == v])]
     reach = [*shown["speedup_shown"], *shown["speedup_low"].dropna(), *shown["speedup_high"].dropna()]
     xaxis = style.log_axis(reach, SPEED_TITLE, "×")
-    y_range = _room(shown)
+    x_range, y_range = (xaxis["range"][0], xaxis["range"][1]), _room(shown)
+    named = [_flag(row, y_range[0]) for row in each(shown)]
     layout = style.base_layout(
         430,
         xaxis=xaxis,
         yaxis=style.axis(metric.name, ticksuffix=" %" if metric.percent else "", nticks=6, range=list(y_range)),
         shapes=[style.vertical(1.0)],
-        annotations=flags([_flag(row, y_range[0]) for row in each(shown)], tuple(xaxis["range"]), y_range),
+        annotations=flags(named, Plot(x_range, y_range, WIDE_PLOT)),
     )
     narrow = {"height": 360, "annotations": [], "margin": {"l": 48, "r": 12, "t": 12, "b": 56}}
-    layout.meta = {"narrow": {**narrow, "xaxis": style.fewer_ticks(xaxis)}}
+    layout.meta = {
+        "medium": {"annotations": flags(named, Plot(x_range, y_range, MEDIUM_PLOT))},
+        "narrow": {**narrow, "xaxis": style.fewer_ticks(xaxis)},
+    }
     return go.Figure(traces, layout)
 
 
@@ -110,6 +115,7 @@ def engines(rows: pd.DataFrame) -> go.Figure | None:
     whole = pd.DataFrame([row for row, _ in pairs])
     total = points(ends, at, "with the technique", hovers_of(whole, metric), spread(whole, "speedup"))
     total.marker = {"color": "var(--same)", "symbol": "circle", "size": 11}
+    total.error_x.color = "var(--same)"
     values = [
         f"{units.ratio(a)} · {units.ratio(row['technique_speedup'])}" for a, (row, _) in zip(starts, pairs, strict=True)
     ]

@@ -147,7 +147,8 @@ def _ended_early(rows: pd.DataFrame) -> list[str]:
     if not len(early):
         return []
     named = _names([f"{row['trial']} ({row['status']})" for row in each(early)])
-    return [f"{len(early)} of {len(rows)} trials {'was' if len(early) == 1 else 'were'} not measured: {named}."]
+    trials = f"{len(rows)} trial{'s' if len(rows) > 1 else ''}"
+    return [f"{len(early)} of {trials} {'was' if len(early) == 1 else 'were'} not measured: {named}."]
 
 
 def _without_record(rows: pd.DataFrame, planned: Sequence[str]) -> list[str]:

@@ -164,7 +164,7 @@ def rows_layout(names: Sequence[str], values: Sequence[str], xaxis: dict[str, An
     layout.meta = {
         "narrow": {
             "height": NARROW_ROW * count + 84,
-            "margin": {"l": 2, "r": 6, "t": 14, "b": 60},
+            "margin": {"l": 7, "r": 7, "t": 14, "b": 60},
             "xaxis": fewer_ticks(xaxis) if xaxis.get("type") == "log" else {"nticks": 5},
             "yaxis": {"showticklabels": False, "ticks": "", "automargin": False, "range": [count - 0.5, -0.8]},
             "annotations": [
@@ -199,6 +199,13 @@ def _above(name: str, value: str, row: int) -> list[dict[str, Any]]:
     common = {"showarrow": False, "xref": "paper", "y": row, "yshift": 22, "yanchor": "middle"}
     short = shorten(name, max(12, NARROW_LINE - len(value)))
     return [
-        {**common, "text": label(short), "x": 0, "xanchor": "left", "font": {"size": 11, "color": FOREGROUND}},
-        {**common, "text": label(value), "x": 1, "xanchor": "right", "font": {"size": 11, "color": MUTED}},
+        {
+            **common,
+            "text": label(short),
+            "x": 0,
+            "xanchor": "left",
+            "xshift": -8,
+            "font": {"size": 11, "color": FOREGROUND},
+        },
+        {**common, "text": label(value), "x": 1, "xanchor": "right", "xshift": 6, "font": {"size": 11, "color": MUTED}},
     ]

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import pytest
 
 from harness.report import figures
-from harness.report.flags import Flag, flags
+from harness.report.flags import Flag, Plot, flags
 from harness.report.rows import metric_of
 from harness.report.style import label, log_axis, round_ticks, shorten
 from harness.report.traces import hover
@@ -43,6 +43,10 @@ def test_the_trade_off_has_a_trace_a_verdict_and_marks_the_front() -> None:
     assert list(drawn["baseline"].x) == [1.0]
     assert drawn["accuracy kept"].error_y.array == pytest.approx([2.0, -3.0])
     assert drawn["accuracy kept"].error_x.arrayminus == pytest.approx([0.1, 0.025])
+
+
+def test_a_front_of_one_point_is_no_line() -> None:
+    assert "Pareto front" not in traces(figures.tradeoff(frame(baseline(), variant("a", 2.0))))
 
 
 def test_verdicts_differ_in_color_and_in_shape() -> None:
@@ -160,4 +164,4 @@ def test_an_axis_of_one_value_has_room() -> None:
 
 def test_names_never_cover_each_other_and_important_ones_come_first() -> None:
     points = [Flag("a" * 20, 0.50, 0.2, 0.8), Flag("b" * 20, 0.52, 0.2, 0.8, important=True), Flag("c", 0.1, 0.2, 0.8)]
-    assert [note["text"] for note in flags(points, (0, 1), (0, 1))] == ["b" * 20, "c"]
+    assert [note["text"] for note in flags(points, Plot((0, 1), (0, 1), 700))] == ["b" * 20, "c"]

@@ -1,7 +1,9 @@
 "use strict";
 // Theme, charts, and the sorting and filtering of tables. Runs from the page's head; the rest waits for the page.
 (() => {
-  const NARROW = 600; // px of a chart: below it, names stand above their rows
+  // Widths of a chart in px: below the first, names stand above their rows; below the second, fewer names fit.
+  const NARROW = 600;
+  const MEDIUM = 830;
   const root = document.documentElement;
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   let chosen = null;
@@ -42,20 +44,25 @@
     return result;
   }
 
+  function sizes(plot) {
+    const width = plot.clientWidth;
+    return width < NARROW ? ["medium", "narrow"] : width < MEDIUM ? ["medium"] : [];
+  }
+
   function draw(chart) {
     if (!chart.drawn) return;
     const style = getComputedStyle(root);
-    const narrow = chart.plot.clientWidth < NARROW ? (chart.figure.layout.meta?.narrow ?? {}) : {};
-    const figure = themed({ data: chart.figure.data, layout: merged(chart.figure.layout, narrow) }, "", style);
+    const over = sizes(chart.plot).map((size) => chart.figure.layout.meta?.[size] ?? {});
+    const figure = themed({ data: chart.figure.data, layout: over.reduce(merged, chart.figure.layout) }, "", style);
     figure.data.forEach((trace, index) => { trace.visible = !chart.hidden.has(index); });
     chart.plot.style.minHeight = `${figure.layout.height}px`;
     return Plotly.react(chart.plot, figure.data, figure.layout, config);
   }
 
   function onWidth(chart) {
-    let before = chart.plot.clientWidth < NARROW;
+    let before = sizes(chart.plot).length;
     new ResizeObserver(() => {
-      const now = chart.plot.clientWidth < NARROW;
+      const now = sizes(chart.plot).length;
       if (now !== before) draw(chart);
       before = now;
     }).observe(chart.plot);
@@ -116,11 +123,12 @@
   function filterable(input) {
     const rows = [...document.getElementById(input.dataset.table).tBodies[0].rows];
     const count = document.getElementById(`${input.dataset.table}-count`);
+    const all = `${rows.length} trial${rows.length === 1 ? "" : "s"}`;
     const apply = () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
       const shown = rows.filter((row) => !row.hidden).length;
-      count.textContent = shown === rows.length ? `${rows.length} trials` : `${shown} of ${rows.length} trials`;
+      count.textContent = shown === rows.length ? all : `${shown} of ${all}`;
     };
     input.closest("label").hidden = false;
     input.addEventListener("input", apply);
@@ -136,6 +144,9 @@
     document.querySelectorAll("table[id]").forEach(sortable);
     document.querySelectorAll("input[data-table]").forEach(filterable);
     toggles();
+    for (const scroll of document.querySelectorAll(".scroll")) {
+      scroll.addEventListener("scroll", () => scroll.classList.toggle("moved", scroll.scrollLeft > 0), { passive: true });
+    }
 
     const button = document.getElementById("theme");
     button.hidden = false;

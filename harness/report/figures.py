@@ -90,46 +90,29 @@ def forest(rows: pd.DataFrame) -> go.Figure | None:
 def engines(rows: pd.DataFrame) -> go.Figure | None:
     """Return for each variant its engine's own speed-up and where the technique takes it from there."""
     shown = measured(rows)
-    shown = shown[shown["technique_speedup"].notna()]
-    pairs = [(row, engine) for row in each(shown) if (engine := engine_of(row, rows)) is not None]
-    if not pairs:
+    shown = shown[shown["technique_speedup"].notna() & shown["speedup_shown"].notna()]
+    found = [(row, engine, _start(engine)) for row in each(shown) if (engine := engine_of(row, rows)) is not None]
+    found = [(row, engine, start) for row, engine, start in found if not absent(start)]
+    if not found:
         return None
-    starts = [1.0 if e["role"] == "baseline" else float(e["speedup"]) for _, e in pairs]
-    ends = [float(row["speedup_shown"]) for row, _ in pairs]
-    metric = metric_of(rows)
-    at = list(range(len(pairs)))
-    lines = go.Scatter(
-        x=[x for a, b in zip(starts, ends, strict=True) for x in (a, b, None)],
-        y=[y for row in at for y in (row, row, None)],
-        mode="lines",
-        line={"color": MUTED, "width": 2},
-        hoverinfo="skip",
+    starts = [start for *_, start in found]
+    wholes, alone = pd.DataFrame([row for row, *_ in found]), pd.DataFrame([engine for _, engine, _ in found])
+    metric, at = metric_of(rows), list(range(len(found)))
+    engine = points(starts, at, "the engine alone", hovers_of(alone, metric), None)
+    hollow = {"color": "var(--same)", "width": 2.5}
+    engine.marker = {"color": "var(--chart-ground)", "symbol": "circle", "size": 10, "line": hollow}
+    total = points(
+        wholes["speedup_shown"], at, "with the technique", hovers_of(wholes, metric), spread(wholes, "speedup")
     )
-    engine = points(starts, at, "the engine alone", hovers_of(pd.DataFrame([e for _, e in pairs]), metric), None)
-    engine.marker = {
-        "color": "var(--chart-ground)",
-        "symbol": "circle",
-        "size": 10,
-        "line": {"color": "var(--same)", "width": 2.5},
-    }
-    whole = pd.DataFrame([row for row, _ in pairs])
-    total = points(ends, at, "with the technique", hovers_of(whole, metric), spread(whole, "speedup"))
     total.marker = {"color": "var(--same)", "symbol": "circle", "size": 11}
     total.error_x.color = "var(--same)"
-    values = [
-        f"{units.ratio(a)} · {units.ratio(row['technique_speedup'])}" for a, (row, _) in zip(starts, pairs, strict=True)
-    ]
     layout = style.rows_layout(
-        [str(row["trial"]) for row, _ in pairs],
-        values,
-        style.log_axis(
-            [*starts, *ends, 1.0, *whole["speedup_low"], *whole["speedup_high"]],
-            SPEED_TITLE,
-            "×",
-        ),
+        [str(name) for name in wholes["trial"]],
+        [f"{units.ratio(start)} · {units.ratio(row['technique_speedup'])}" for row, _, start in found],
+        style.log_axis([1.0, *starts, *wholes["speedup_low"], *wholes["speedup_high"]], SPEED_TITLE, "×"),
     )
     layout.shapes = [style.vertical(1.0)]
-    return go.Figure([lines, engine, total], layout)
+    return go.Figure([_joined(starts, wholes["speedup_shown"].tolist()), engine, total], layout)
 
 
 def latencies(samples: Mapping[str, Sequence[NDArray[np.float64]]], baseline: str | None = None) -> go.Figure | None:
@@ -200,6 +183,21 @@ def sizes(rows: pd.DataFrame) -> go.Figure | None:
     xaxis = style.axis(f"artifact on disk in {unit}", rangemode="tozero", nticks=7)
     values = [units.size(value) for value in shown["artifact_bytes"]]
     return go.Figure([bar], style.rows_layout([str(n) for n in shown["trial"]], values, xaxis))
+
+
+def _start(engine: Row) -> float:
+    return 1.0 if engine["role"] == "baseline" else float(engine["speedup"])
+
+
+def _joined(starts: Sequence[float], ends: Sequence[float]) -> go.Scatter:
+    """Return a line in each row from its start to its end."""
+    return go.Scatter(
+        x=[x for start, end in zip(starts, ends, strict=True) for x in (start, end, None)],
+        y=[y for row in range(len(starts)) for y in (row, row, None)],
+        mode="lines",
+        line={"color": MUTED, "width": 2},
+        hoverinfo="skip",
+    )
 
 
 def _shares(n: int) -> NDArray[np.float64]:

@@ -18,7 +18,9 @@ UNITS = ((1.0, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns"))
 
 def hover(row: Row, metric: Metric | None) -> str:
     """Return all that is known of a trial, one fact a line, safe for plotly."""
-    facts = [f"{row['passes'] or 'no passes'} on {row['backend']}{f' {row.options}' if row['options'] else ''}"]
+    facts = [f"{row['passes'] or 'no passes'} on {row['backend']}"]
+    if row["options"]:
+        facts.append(f"options {row['options']}")
     if not absent(row["speedup"]):
         rounds = f"{row['speedup_rounds']:.0f} rounds, {row['replicates']:.0f} replicates"
         facts.append(f"speed-up {estimate(row)} {row['speedup_verdict']} ({rounds})")

@@ -26,7 +26,9 @@ def show(
     results: Path = typer.Option(Path("results"), help="Folder of runs."),
 ) -> None:
     """Print a run's quality, speed, memory and size with intervals and verdicts."""
-    print_run(_find(run, results))
+    from harness.cli.find import find_run
+
+    print_run(find_run(run, results))
 
 
 def print_run(directory: Path) -> bool:
@@ -157,16 +159,3 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
     )
     reasons = rows["missing"].iloc[0]
     CONSOLE.print(f"[dim]energy: unmeasured ({escape(reasons.get('energy_j', 'not reached'))})[/dim]")
-
-
-def _find(run: str, results: Path) -> Path:
-    from harness.errors import UnknownNameError
-    from harness.store import RUN_FILE, find_runs
-
-    for candidate in (Path(run), results / run):
-        if (candidate / RUN_FILE).is_file():
-            return candidate
-    runs = find_runs(results)
-    if run == "latest" and runs:
-        return runs[-1]
-    raise UnknownNameError("run", run, [r.name for r in runs])

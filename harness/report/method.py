@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness import units
 from harness.environment import describe
+from harness.noise import Noise, noise_from_json
 from harness.report.rows import absent, each, metric_of
 from harness.store import Run
 
@@ -67,7 +68,7 @@ def environment(run: Run) -> tuple[Fact, ...]:
         ("last trial ended", _date(finished)),
         ("load before", _prefixed("1 min average", host.get("load_average_1m"))),
         ("CPU governor", host.get("governor")),
-        ("noise floor", _noise(header.get("noise"))),
+        ("noise of the host", _noise(header.get("noise"))),
     ]
     return tuple(Fact(name, str(text)) for name, text in facts if text not in (None, ""))
 
@@ -86,6 +87,7 @@ def procedure(experiment: Mapping[str, Any], rows: pd.DataFrame) -> tuple[Fact, 
             Fact("replicates", f"{first['replicates']:.0f} fresh sets of processes; {stop}"),
             Fact("rounds", f"{first['rounds']:.0f}, one block of every variant in random order each"),
             Fact("disturbed rounds", _disturbed(timed)),
+            _floor(timed),
         ]
         facts += _scopes(timed)
     facts.append(Fact("margin of speed", f"{100 * settings['margin']:g} %: a smaller difference is the same"))
@@ -141,21 +143,27 @@ def _scopes(timed: pd.DataFrame) -> list[Fact]:
     return [Fact("scope", "too few replicates: the intervals speak of these very processes only")]
 
 
-def _noise(noise: object) -> str:
-    """Show what the header says of the host's noise, whatever its keys are."""
-    if not isinstance(noise, Mapping) or not noise:
+def _noise(entries: object) -> str:
+    """Show the A/A measurements that the run found for its host, one a thread count."""
+    if not isinstance(entries, Sequence) or not entries:
         return NO_NOISE
-    return ", ".join(f"{str(key).replace('_', ' ')} {_value(value)}" for key, value in noise.items())
+    return "; ".join(_noise_entry(noise_from_json(entry)) for entry in entries)
 
 
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{key} {_value(v)}" for key, v in value.items()) + ")"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return str(value)
+def _noise_entry(noise: Noise) -> str:
+    threads = f"{noise.threads} thread{'s' if noise.threads != 1 else ''}"
+    quiet = "" if noise.clean else ", on a disturbed host"
+    return (
+        f"{threads}: standard deviation {units.percent(noise.within)} of a block, {units.percent(noise.between)} of a "
+        f"process ({noise.processes} processes of {noise.model} on {noise.backend}, {noise.measured_at[:10]}{quiet})"
+    )
+
+
+def _floor(timed: pd.DataFrame) -> Fact:
+    known = timed["noise_floor"].dropna()
+    if len(known):
+        return Fact("noise floor", f"{units.percent(float(known.max()))}: no verdict claims a smaller difference")
+    return Fact("noise floor", str(timed.iloc[0]["missing"].get("noise_floor", NO_NOISE)))
 
 
 def _join(*parts: str | None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from harness.errors import UserError
+from harness.noise import Noise
 from harness.report.method import environment, gaps, procedure
 from harness.report.page import render, script_json, write_report
 from harness.report.rows import report_df
@@ -45,7 +46,7 @@ def hostile(folder: Path) -> Run:
         **run.header,
         "suite": EVIL,
         "suite_text": f"suite: {EVIL}\n# </pre>",
-        "noise": {"floor": 0.012, EVIL: EVIL},
+        "noise": [{**NOISE, "model": EVIL, "backend": EVIL}],
         "command": ["harness", EVIL],
         "versions": {EVIL: EVIL},
         "host": {**run.header["host"], "cpu": EVIL, "kernel": EVIL},
@@ -53,6 +54,15 @@ def hostile(folder: Path) -> Run:
     }
     records = [replace(r, trial=replace(r.trial, experiment=EVIL), log=EVIL) for r in run.records]
     return Run(run.directory, header, tuple(records))
+
+
+NOISE = asdict(
+    Noise(
+        host="host-a", threads=1, measured_at="2026-01-01T00:00:00Z", harness="0", model="digits-cnn", backend="torch",
+        batch_size=32, block_s=0.03, processes=18, replicates=3, rounds=60, dirty_rounds=0, clean=True,
+        within=0.02, between=0.005, between_low=0.0, between_high=0.01,
+    )
+)  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -163,10 +173,13 @@ def test_the_header_may_say_more_or_less(tmp_path: Path) -> None:
     run = stored(tmp_path)
     facts = {fact.name: fact.text for fact in environment(run)}
     assert "command" not in facts
-    assert facts["noise floor"] == "not measured (harness doctor --noise)"
-    more = {**run.header, "noise": {"floor": 0.0123456, "pairs": [1, 2]}, "suite_text": "suite: s", "seed": 0}
+    assert facts["noise of the host"] == "not measured (harness doctor --noise)"
+    more = {**run.header, "noise": [NOISE], "suite_text": "suite: s", "seed": 0}
     facts = {fact.name: fact.text for fact in environment(Run(run.directory, more, run.records))}
-    assert facts["noise floor"] == "floor 0.01235, pairs [1, 2]"
+    assert facts["noise of the host"] == (
+        "1 thread: standard deviation 2.0 % of a block, 0.5 % of a process "
+        "(18 processes of digits-cnn on torch, 2026-01-01)"
+    )
     assert facts["seed"] == "0"
     assert "<pre>suite: s</pre>" in render(Run(run.directory, more, run.records))
 

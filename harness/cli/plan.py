@@ -40,6 +40,7 @@ def plan(
             state = f"[yellow]unavailable: {escape(trial.unsupported)}[/yellow]" if trial.unsupported else ""
             if not state:
                 state = "artifact cached" if trial.name in guess.cached else "to be built"
+                state += ", unless it is in the cache" if trial.source else ""
             passes = " + ".join(map(str, trial.passes)) or "-"
             table.add_row(trial.name, trial.role, trial.backend, escape(passes), state)
         CONSOLE.print(table)

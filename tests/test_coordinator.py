@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from harness.coordinator import Block, Coordinator, Measured, Ready, Tools, group_by_memory
+from harness.coordinator import Coordinator, Group, Measured, group_by_memory
 from harness.events import Event, ReplicateDone, RoundDone
 from harness.launcher import WorkerFailure
 from harness.measure.contention import Snapshot
+from harness.replicate import Block, Ready, Replicate, Tools
 from harness.schema import Status, Trial
 from harness.stats.estimate import Estimate
 from harness.suite import Measure
@@ -34,6 +35,9 @@ class World:
     spawned: list[FakeWorker] = field(default_factory=list)
     turns: list[list[str]] = field(default_factory=list)
     blocks: list[tuple[int, int, list[Block]]] = field(default_factory=list)
+    kept: list[tuple[int, Replicate]] = field(default_factory=list)
+    stops: list[tuple[int, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     noise: random.Random = field(default_factory=lambda: random.Random(0))
 
@@ -52,24 +56,35 @@ class World:
             own -= 1.0
         return Snapshot(self.time_s, idle, 0.0, own)
 
-    def sink(self, experiment: str, group: int, replicate: int, blocks: Sequence[Block]) -> None:
-        self.blocks.append((group, replicate, list(blocks)))
+    # It is the keeper as well.
+
+    def replicate(self, group: int, replicate: Replicate) -> None:
+        self.kept.append((group, replicate))
+        self.blocks.append((group, replicate.number, list(replicate.blocks)))
+
+    def stopped(self, group: int, reason: str) -> None:
+        self.stops.append((group, reason))
+
+    def failed(self, trial: str, failure: WorkerFailure) -> None:
+        self.failures.append(trial)
 
     def measure(
         self, names: Sequence[str], policy: Measure, memory: int = 10**12, peak: int = 1, seed: int = 7
     ) -> Measured:
+        ready = [Ready(fake_trial(name), Path(), Path(), peak) for name in names]
+        groups = [Group(tuple(group)) for group in group_by_memory(ready, memory)]
+        return self.measure_groups(groups, policy, seed)
+
+    def measure_groups(self, groups: Sequence[Group], policy: Measure, seed: int = 7) -> Measured:
         tools = Tools(
             spawn=self.spawn,
             now=lambda: self.time_s,
             probe=self.probe,
             watched=1,
             cores_for=lambda threads: [1],
-            memory_bytes=memory,
-            sink=self.sink,
             on_event=self.events.append,
         )
-        ready = [Ready(fake_trial(name), Path(), Path(), peak) for name in names]
-        return Coordinator("e", policy, seed, tools).measure(ready)
+        return Coordinator("e", policy, seed, tools, keeper=self).measure(groups)
 
 
 class FakeWorker:

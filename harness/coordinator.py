@@ -141,7 +141,7 @@ class Coordinator:
         """
         timings: dict[str, TrialTiming] = {}
         for index, group in enumerate(groups):
-            result = self._measure_group(index, group, self._policy.budget_s / len(groups))
+            result = self._measure_group(index, len(groups), group)
             timings = {
                 **result,
                 **timings,
@@ -149,7 +149,8 @@ class Coordinator:
         lasting = {name: t for name, t in timings.items() if name not in self._failures}
         return Measured(lasting, dict(self._failures))
 
-    def _measure_group(self, index: int, group: Group, budget_s: float) -> dict[str, TrialTiming]:
+    def _measure_group(self, index: int, groups: int, group: Group) -> dict[str, TrialTiming]:
+        budget_s = self._policy.budget_s / groups
         progress = _Progress(group.members)
         for earlier in group.earlier:
             progress.add(earlier)
@@ -160,8 +161,9 @@ class Coordinator:
             alive = [r for r in group.members if r.trial.name not in self._failures]
             if not alive:
                 break
-            number = progress.replicates
-            self._tools.on_event(ReplicateStarted(self._experiment, number, self._policy.replicates, len(alive)))
+            number, least = progress.replicates, self._policy.replicates
+            names = tuple(r.trial.name for r in alive)
+            self._tools.on_event(ReplicateStarted(self._experiment, index, groups, number, least, names))
             replicate = self._replicates.take(alive, number, progress.calls)
             self._keeper.replicate(index, replicate)
             progress.add(replicate)
@@ -171,8 +173,17 @@ class Coordinator:
     def _after_replicate(self, index: int, group: Group, progress: _Progress, budget_s: float) -> str:
         """Tell the estimates so far and return the reason to stop, empty to go on."""
         estimates = self._estimates(group.members, progress.histories)
-        done = ReplicateDone(self._experiment, progress.replicates, progress.elapsed_s, budget_s, estimates)
-        self._tools.on_event(done)
+        self._tools.on_event(
+            ReplicateDone(
+                self._experiment,
+                progress.replicates,
+                self._policy.replicates,
+                self._policy.max_replicates,
+                progress.elapsed_s,
+                budget_s,
+                estimates,
+            )
+        )
         stopped_by = self._why_stop(progress, estimates, budget_s)
         if stopped_by:
             self._keeper.stopped(index, stopped_by)

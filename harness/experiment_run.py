@@ -3,53 +3,79 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-import numpy as np
 import psutil
 
 from harness.coordinator import Coordinator, Group, group_by_memory
-from harness.events import TrialEnded
+from harness.events import Resumed, TrialEnded, TrialExamined
 from harness.host import cores_for, out_of_the_way
+from harness.journal import Earlier, Groups, Journal, still_there
 from harness.launcher import WorkerFailure
 from harness.plan import Experiment
-from harness.replicate import Replicate, Tools
-from harness.schema import Record, Status, Timing
+from harness.replicate import Ready, Replicate, Tools
+from harness.schema import Artifact, Record, Status, Timing, Trial
 from harness.trial_run import Context, Ended, Examined, TrialRun, failed, finished
 
 MEMORY_SHARE = 0.8  # of what is available; the rest is left to the page cache and the system
 
 
 class ExperimentRun:
-    """One experiment of a run: holds what its steps share."""
+    """One experiment of a run: holds what its steps share. It starts from what earlier parts of the run did."""
 
-    def __init__(self, experiment: Experiment, context: Context) -> None:
+    def __init__(self, experiment: Experiment, context: Context, journal: Journal) -> None:
         self._experiment = experiment
         self._context = context
-        self._records: dict[str, Record] = {}
+        self._journal = journal
+        self._earlier = journal.earlier(experiment.name)
 
     def run(self) -> None:
         """Build and examine each trial, then time the survivors; every trial ends in one record."""
-        experiment = self._experiment
+        if self._earlier:
+            self._context.on_event(_resumed(self._experiment.name, self._earlier))
         examined: list[Examined] = []
-        for trial in experiment.trials:
+        for trial in self._experiment.trials:
+            if trial.name in self._earlier.ended:
+                continue
             try:
-                examined.append(TrialRun(trial, experiment.measure, experiment.seed, self._context).examined())
+                examined.append(self._examined(trial))
             except Ended as ended:
                 self._end(ended.record)
         if not examined:
             return
-        if examined[0].ready.trial.role != "baseline":
-            reason = f"the baseline '{experiment.baseline.name}' did not run, so there is nothing to compare with"
+        # Once it is settled who is measured with whom, the baseline was there.
+        if examined[0].ready.trial.role != "baseline" and not self._earlier.groups:
+            baseline = self._experiment.baseline.name
+            reason = f"the baseline '{baseline}' did not run, so there is nothing to compare with"
             for item in examined:
                 self._end(replace(item.record, status=Status.SKIPPED, reason=reason, stage="measure"))
             return
         self._measure(examined)
 
+    def _examined(self, trial: Trial) -> Examined:
+        """Return a trial's examination: the earlier one while its artifact is there, else a new one.
+
+        Raises Ended with the record when the trial goes no further.
+        """
+        before = self._earlier.examined.get(trial.name)
+        if before is not None and (self._earlier.done(trial.name) or still_there(before)):
+            item = before
+        else:
+            item = TrialRun(trial, self._experiment.measure, self._experiment.seed, self._context).examined()
+            if before is not None and self._earlier.timed(trial.name) and _files(item) != _files(before):
+                reason = (
+                    "its artifact was lost from the cache, and building it again gave another one, which cannot be "
+                    "added to the samples of the first; start a new run"
+                )
+                raise Ended(replace(item.record, status=Status.SKIPPED, reason=reason, stage="resume"))
+            self._journal.examined(item)
+        self._context.on_event(TrialExamined(trial.experiment, trial.name))
+        return item
+
     def _measure(self, examined: Sequence[Examined]) -> None:
         """Time all examined trials against each other and write their records."""
+        experiment = self._experiment
         most = max(item.ready.trial.threads for item in examined)
         watched = cores_for(most) or os.sched_getaffinity(0)
         tools = Tools(
@@ -60,48 +86,69 @@ class ExperimentRun:
             cores_for=cores_for,
             on_event=self._context.on_event,
         )
-        self._records = {item.ready.trial.name: item.record for item in examined}
-        memory = int(psutil.virtual_memory().available * MEMORY_SHARE)
-        groups = group_by_memory([item.ready for item in examined], memory)
-        experiment = self._experiment
-        coordinator = Coordinator(experiment.name, experiment.measure, experiment.seed, tools, keeper=self)
+        records = {item.ready.trial.name: item.record for item in examined}
+        keeper = _Keeper(experiment.name, self._journal, records, self._end)
+        coordinator = Coordinator(experiment.name, experiment.measure, experiment.seed, tools, keeper)
         with out_of_the_way(most):
-            measured = coordinator.measure([Group(tuple(group)) for group in groups])
-        for name in [n for n in self._records if n in measured.timings]:
-            samples = f"samples/{experiment.name}"
-            self._end(replace(self._records[name], timing=Timing(samples=samples, **asdict(measured.timings[name]))))
+            measured = coordinator.measure(self._groups({item.ready.trial.name: item.ready for item in examined}))
+        for item in examined:
+            name = item.ready.trial.name
+            if name in measured.timings:
+                timing = Timing(samples=f"samples/{experiment.name}", **asdict(measured.timings[name]))
+                self._end(replace(item.record, timing=timing))
 
-    # -- what the coordinator has kept -----------------------------------------------------------------------
-
-    def replicate(self, group: int, replicate: Replicate) -> None:
-        """Write a replicate's samples."""
-        blocks = replicate.blocks
-        lengths = [len(b.ns) for b in blocks]
-
-        def column(values: Sequence[Any], dtype: Any) -> Any:
-            return np.repeat(np.array(values, dtype=dtype), lengths)
-
-        names = [b.trial for b in blocks]
-        self._context.writer.table(
-            f"samples/{self._experiment.name}/group-{group}-replicate-{replicate.number}.parquet",
-            {
-                "trial": column(names, object) if names else np.array([], dtype=object),
-                "replicate": column([b.replicate for b in blocks], np.int32),
-                "round": column([b.round for b in blocks], np.int32),
-                "position": column([b.position for b in blocks], np.int32),
-                "dirty": column([b.dirty for b in blocks], np.bool_),
-                "latency_ns": np.array([ns for b in blocks for ns in b.ns], dtype=np.int64),
-            },
-        )
-
-    def stopped(self, group: int, reason: str) -> None:
-        """Nothing to keep."""
-
-    def failed(self, trial: str, failure: WorkerFailure) -> None:
-        """Write the record of a trial that ended."""
-        self._end(failed(self._records[trial], failure, "measure"))
+    def _groups(self, ready: Mapping[str, Ready]) -> list[Group]:
+        """Return who is measured with whom: as it was settled earlier, else as memory allows now."""
+        name, settled = self._experiment.name, self._earlier.groups
+        if not settled:
+            memory = int(psutil.virtual_memory().available * MEMORY_SHARE)
+            settled = _names(group_by_memory(list(ready.values()), memory))
+            self._journal.groups(name, settled)
+        return [
+            Group(
+                members=tuple(ready[n] for n in members if n in ready),
+                earlier=self._journal.replicates(name, index),
+                stopped_by=self._earlier.stopped.get(index, ""),
+            )
+            for index, members in enumerate(settled)
+        ]
 
     def _end(self, record: Record) -> None:
         record = finished(record)
         self._context.writer.append(record)
         self._context.on_event(TrialEnded(record))
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """Keeps what the coordinator reaches; ``records`` are those of the trials it times, as far as they are."""
+
+    experiment: str
+    journal: Journal
+    records: Mapping[str, Record]
+    end: Callable[[Record], None]
+
+    def replicate(self, group: int, replicate: Replicate) -> None:
+        """Keep a replicate's samples."""
+        self.journal.replicate(self.experiment, group, replicate)
+
+    def stopped(self, group: int, reason: str) -> None:
+        """Keep that a group is done."""
+        self.journal.stopped(self.experiment, group, reason)
+
+    def failed(self, trial: str, failure: WorkerFailure) -> None:
+        """Write the trial's record."""
+        self.end(failed(self.records[trial], failure, "measure"))
+
+
+def _resumed(experiment: str, earlier: Earlier) -> Resumed:
+    waiting = tuple(name for name in earlier.examined if name not in earlier.ended)
+    return Resumed(experiment, dict(earlier.ended), waiting, sum(earlier.replicates))
+
+
+def _files(item: Examined) -> Mapping[str, str]:
+    return item.record.artifact.files if isinstance(item.record.artifact, Artifact) else {}
+
+
+def _names(groups: Sequence[Sequence[Ready]]) -> Groups:
+    return tuple(tuple(ready.trial.name for ready in group) for group in groups)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from harness import __version__
-from harness.backends.base import distribution_versions
-from harness.cache import Cache
+from harness.cache import Cache, default_root
 from harness.environment import host_fingerprint
-from harness.events import Event, ExperimentStarted
+from harness.events import Event, ExperimentStarted, RunStarted
 from harness.experiment_run import ExperimentRun
+from harness.header import SuiteSource, check_resumable, is_complete, make_header, now_text
 from harness.host import host_lock
+from harness.journal import Journal
 from harness.launcher import Launcher, Spawn
 from harness.measure.contention import Probe, kernel_probe
 from harness.plan import Experiment
-from harness.store import RunWriter
-from harness.trial_run import Context
-
-LISTED = ("torch", "onnx", "onnxruntime", "onnxscript", "openvino", "torch-pruning", "scikit-learn", "numpy")
+from harness.store import Run, RunWriter, read_run
+from harness.trial_run import LOGS, Context
 
 
 @dataclass(frozen=True)
@@ -52,46 +48,52 @@ class Runner:
         self._now = now
         self._make_probe = probe
 
-    def run(self, suite: str, seed: int, experiments: Sequence[Experiment]) -> Path:
-        """Run everything and return the run's folder. Raises HostLockedError when another run measures here."""
+    def run(self, suite: str, seed: int, experiments: Sequence[Experiment], source: SuiteSource | None = None) -> Path:
+        """Run everything and return the run's folder; it can be resumed when ``source`` is given.
+
+        Raises HostLockedError when another run measures here.
+        """
         with host_lock():
             host = host_fingerprint()
             directory = self._options.results / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-            writer = RunWriter(directory, _header(suite, seed, experiments, host))
-            context = Context(
-                cache=Cache(self._options.cache),
-                writer=writer,
-                spawn=self._make_spawn(directory / "logs"),
-                host=host["id"],
-                now=self._now,
-                make_probe=self._make_probe,
-                on_event=self._on_event,
-            )
-            for position, experiment in enumerate(experiments, start=1):
-                self._on_event(ExperimentStarted(experiment.name, len(experiment.trials), position, len(experiments)))
-                ExperimentRun(experiment, context).run()
+            options = {"cache": None if self._options.cache == default_root() else str(self._options.cache.resolve())}
+            writer = RunWriter(directory, make_header(suite, seed, experiments, host, source, options))
+            self._on_event(RunStarted(directory))
+            self._experiments(experiments, writer, host["id"])
             return directory
 
+    def resume(self, directory: Path, experiments: Sequence[Experiment]) -> Path:
+        """Do what is missing of a run, and nothing that is there; ``experiments`` are planned from its own suite.
 
-def _header(suite: str, seed: int, experiments: Sequence[Experiment], host: dict[str, Any]) -> dict[str, Any]:
-    versions, _ = distribution_versions(LISTED)
-    return {
-        "suite": suite,
-        "seed": seed,
-        "started_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        "harness": __version__,
-        "command": sys.argv,
-        "host": host,
-        "versions": versions,
-        "experiments": [
-            {
-                "name": e.name,
-                "model": e.model,
-                "baseline": e.baseline.name,
-                "trials": [t.name for t in e.trials],
-                "measure": e.measure.model_dump(mode="json"),
-                "quality_margin": e.quality_margin,
-            }
-            for e in experiments
-        ],
-    }
+        Raises UserError when this host or its libraries are not those of the run, and HostLockedError when
+        another run measures here.
+        """
+        with host_lock():
+            run = read_run(directory)  # within the lock: nobody else appends to it now
+            if is_complete(run):
+                return directory
+            host = host_fingerprint()
+            check_resumable(run, experiments, host)
+            writer = RunWriter.reopen(run, now_text())
+            self._on_event(RunStarted(directory))
+            self._experiments(experiments, writer, host["id"], run)
+            return directory
+
+    def _experiments(
+        self, experiments: Sequence[Experiment], writer: RunWriter, host: str, earlier: Run | None = None
+    ) -> None:
+        cache = Cache(self._options.cache)
+        context = Context(
+            cache=cache,
+            writer=writer,
+            spawn=self._make_spawn(writer.directory / LOGS),
+            host=host,
+            now=self._now,
+            make_probe=self._make_probe,
+            on_event=self._on_event,
+        )
+        journal = Journal(writer, cache, earlier.records if earlier else ())
+        for position, experiment in enumerate(experiments, start=1):
+            names = tuple(trial.name for trial in experiment.trials)
+            self._on_event(ExperimentStarted(experiment.name, names, position, len(experiments)))
+            ExperimentRun(experiment, context, journal).run()

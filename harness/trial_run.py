@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from harness.cache import Cache, key_of
 from harness.codec import artifact_from_json
 from harness.environment import cpu_flags
 from harness.events import Built, Event, StageStarted
+from harness.header import now_text
 from harness.host import cores_for
-from harness.launcher import Role, Spawn, WorkerFailure
+from harness.launcher import Role, Spawn, WorkerFailure, log_name
 from harness.measure.contention import Probe
 from harness.measure.quality import METRICS
 from harness.replicate import Ready
@@ -34,6 +34,8 @@ from harness.schema import (
 from harness.store import RunWriter
 from harness.suite import Measure
 from harness.zoo import load_model
+
+LOGS = "logs"  # below the run's folder
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class TrialRun:
         with np.load(directory / "scores.npz") as stored:
             columns = {name: stored[name] for name in ("prediction", "target", "score")}
         name = self._context.writer.table(
-            f"predictions/{trial.experiment}.{trial.name}.parquet",
+            f"predictions/{trial.experiment}/{trial.name}.parquet",
             {"example": np.arange(len(columns["score"])), **columns},
         )
         scores = columns["score"]
@@ -193,14 +195,13 @@ class TrialRun:
 
 def failed(record: Record, failure: WorkerFailure, role: Role) -> Record:
     """Return the record of a trial whose worker failed."""
-    trial = record.trial
-    log = f"logs/{trial.experiment}.{trial.name}.{role}.log"
+    log = f"{LOGS}/{log_name(record.trial, role)}"
     return replace(record, status=failure.status, reason=failure.reason, stage=failure.stage, log=log)
 
 
 def finished(record: Record) -> Record:
     """Return the record as it is kept: with its time, and in every field that was not reached why it was not."""
-    record = replace(record, finished_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    record = replace(record, finished_at=now_text())
     if record.status is Status.OK:
         return record
     why = Unmeasured(f"the trial ended as {record.status} in stage '{record.stage}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from harness import units
 from harness.cli.console import CONSOLE
+from harness.cli.find import find
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +26,27 @@ COLORS = {
 def show(
     run: str = typer.Argument("latest", help="A run's folder, its name in results/, or 'latest'."),
     results: Path = typer.Option(Path("results"), help="Folder of runs."),
+    json: bool = typer.Option(False, "--json", help="Print one JSON document instead of the table."),
 ) -> None:
     """Print a run's quality, speed, memory and size with intervals and verdicts."""
-    print_run(_find(run, results))
+    directory = find(run, results)
+    if json:
+        print_document(directory)
+    else:
+        print_run(directory)
+
+
+def print_document(directory: Path) -> bool:
+    """Print one run as JSON; returns whether every experiment's baseline was measured."""
+    from harness.cli.document import document
+    from harness.store import read_run
+    from harness.verdicts import run_df
+
+    stored = read_run(directory)
+    shown = document(stored, run_df(stored))
+    print(dumps(shown, ensure_ascii=False, allow_nan=False, indent=1))
+    measured = {r["experiment"] for r in shown["rows"] if r["role"] == "baseline" and r["status"] == "ok"}
+    return bool(shown["complete"]) and measured == {e["name"] for e in shown["experiments"]}
 
 
 def print_run(directory: Path) -> bool:
@@ -157,16 +177,3 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
     )
     reasons = rows["missing"].iloc[0]
     CONSOLE.print(f"[dim]energy: unmeasured ({escape(reasons.get('energy_j', 'not reached'))})[/dim]")
-
-
-def _find(run: str, results: Path) -> Path:
-    from harness.errors import UnknownNameError
-    from harness.store import RUN_FILE, find_runs
-
-    for candidate in (Path(run), results / run):
-        if (candidate / RUN_FILE).is_file():
-            return candidate
-    runs = find_runs(results)
-    if run == "latest" and runs:
-        return runs[-1]
-    raise UnknownNameError("run", run, [r.name for r in runs])

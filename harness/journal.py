@@ -53,7 +53,8 @@ class Earlier:
 
     def done(self, trial: str) -> bool:
         """Whether all groups of the trial are done, so that nothing but its record is missing."""
-        return bool(self.groups) and all(i in self.stopped for i, group in enumerate(self.groups) if trial in group)
+        own = [index for index, group in enumerate(self.groups) if trial in group]
+        return bool(own) and all(index in self.stopped for index in own)
 
 
 class Journal:

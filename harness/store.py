@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.codec import decode_record, encode_record, migrate
-from harness.errors import StoreError, UserError
+from harness.errors import HarnessError, StoreError, UserError
 from harness.schema import SCHEMA_VERSION, Record
 
 RUN_FILE = "run.json"
@@ -128,7 +128,7 @@ class Survey:
     """The runs below a folder: readable ones, oldest first, and those whose header cannot be read, with why."""
 
     runs: tuple[Path, ...]
-    damaged: Mapping[Path, StoreError]
+    damaged: Mapping[Path, HarnessError]
 
 
 def survey(path: Path) -> Survey:
@@ -143,11 +143,11 @@ def survey(path: Path) -> Survey:
     else:
         raise UserError(f"{path} does not exist; harness run SUITE makes results")
     started: dict[Path, str] = {}
-    damaged: dict[Path, StoreError] = {}
+    damaged: dict[Path, HarnessError] = {}
     for directory in sorted(found):
         try:
             started[directory] = str(_read_header(directory).get("started_at", ""))
-        except StoreError as error:
+        except (StoreError, UserError) as error:
             damaged[directory] = error
     return Survey(tuple(sorted(started, key=lambda p: (started[p], p.name))), damaged)
 

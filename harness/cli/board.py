@@ -75,6 +75,7 @@ class Board:
 
     def __init__(self, event: ExperimentStarted, began_s: float) -> None:
         self.rows = {name: Row() for name in event.trials}
+        self.rows[event.trials[0]].speedup = "baseline"
         self._place = f"experiment {event.position} of {event.experiments}"
         self._more_experiments = event.position < event.experiments
         self._began_s = began_s
@@ -89,7 +90,7 @@ class Board:
         match event:
             case Resumed():
                 for name, status in event.ended.items():
-                    self.rows[name] = Row(colored(status), ended=True)
+                    self.rows[name].state, self.rows[name].ended = colored(status), True
                 for name in event.examined:
                     self.rows[name].state = READY
             case StageStarted():
@@ -126,14 +127,14 @@ class Board:
 
     # -- what is shown ---------------------------------------------------------------------------------------
 
-    def footer(self, now_s: float) -> str:
-        """Return the line below the table."""
-        parts = [self._place, *self._measuring(), f"{units.span(now_s - self._began_s)} so far"]
+    def footer(self, now_s: float) -> list[str]:
+        """Return the lines below the table: where the run is in time, and in the measuring of this experiment."""
+        parts = [self._place, f"{units.span(now_s - self._began_s)} so far"]
         left = self.time_left(now_s)
         if left is not None:
             scope = " of this experiment" if self._more_experiments else ""
             parts.append(f"{about(*left)} left{scope}")
-        return " · ".join(parts)
+        return [" · ".join(parts), *filter(None, [" · ".join(self._measuring())])]
 
     def _measuring(self) -> list[str]:
         started = self._started

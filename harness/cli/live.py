@@ -16,7 +16,7 @@ from harness.events import Event, ExperimentStarted, Resumed, RoundDone, TrialEn
 from harness.schema import Status
 
 LEAST_INTERVAL_S = 0.25  # between two drawings of mere rounds
-MARGIN_LINES = 5  # of the terminal's height: heading, footer, a note, the prompt
+MARGIN_LINES = 6  # of the terminal's height: headings, footer, a note, the prompt
 
 
 class LiveTable:
@@ -73,8 +73,8 @@ class LiveTable:
 def render(board: Board, now_s: float, room: int) -> RenderableType:
     """Return the table and its footer; of more than ``room`` rows those where something happens come first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("trial", "state", "speed-up so far [95 %]"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    for name, least in (("trial", 12), ("state", 24), ("speed-up so far [95 %]", 22)):  # wide enough not to jump
+        table.add_column(name, overflow="ellipsis", no_wrap=True, min_width=least)
     chosen = _chosen(board.rows, max(room, 1))
     for name, row in board.rows.items():
         if name in chosen:
@@ -83,8 +83,8 @@ def render(board: Board, now_s: float, room: int) -> RenderableType:
     lines: list[RenderableType] = [table]
     if hidden:
         lines.append(Text(f"… and {hidden} more", style="dim"))
-    footer = Text(board.footer(now_s), style="dim", no_wrap=True, overflow="ellipsis")
-    return Group(*lines, footer)
+    lines += [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in board.footer(now_s)]
+    return Group(*lines)
 
 
 def _chosen(rows: dict[str, Row], room: int) -> set[str]:

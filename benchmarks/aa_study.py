@@ -35,11 +35,11 @@ import numpy as np
 from harness.cache import default_root
 from harness.coordinator import Coordinator, Group
 from harness.environment import describe, host_fingerprint
-from harness.host import cores_for, host_lock, out_of_the_way
 from harness.launcher import Launcher, WorkerFailure, WorkerProcess
 from harness.measure.contention import Snapshot
 from harness.protocol import Message
 from harness.replicate import Block, Ready, Replicate, Tools
+from harness.reserve import cores_for, host_lock, out_of_the_way
 from harness.schema import Trial
 from harness.stats.estimate import Estimate, log_ratios, speedup
 from harness.suite import Measure

@@ -10,11 +10,11 @@ import psutil
 
 from harness.coordinator import Coordinator, Group, group_by_memory
 from harness.events import Resumed, TrialEnded, TrialExamined
-from harness.host import cores_for, out_of_the_way
 from harness.journal import Earlier, Groups, Journal, still_there
 from harness.launcher import WorkerFailure
 from harness.plan import Experiment
 from harness.replicate import Ready, Replicate, Tools
+from harness.reserve import cores_for, out_of_the_way
 from harness.schema import Artifact, Record, Status, Timing, Trial
 from harness.trial_run import Context, Ended, Examined, TrialRun, failed, finished
 

@@ -13,11 +13,11 @@ from harness.environment import host_fingerprint
 from harness.events import Event, ExperimentStarted, RunStarted
 from harness.experiment_run import ExperimentRun
 from harness.header import SuiteSource, check_resumable, is_complete, make_header, now_text
-from harness.host import host_lock
 from harness.journal import Journal
 from harness.launcher import Launcher, Spawn
 from harness.measure.contention import Probe, kernel_probe
 from harness.plan import Experiment
+from harness.reserve import host_lock
 from harness.store import Run, RunWriter, read_run
 from harness.trial_run import LOGS, Context
 

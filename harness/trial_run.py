@@ -15,11 +15,11 @@ from harness.codec import artifact_from_json
 from harness.environment import cpu_flags
 from harness.events import Built, Event, StageStarted
 from harness.header import now_text
-from harness.host import cores_for
 from harness.launcher import Role, Spawn, WorkerFailure, log_name
 from harness.measure.contention import Probe
 from harness.measure.quality import METRICS
 from harness.replicate import Ready
+from harness.reserve import cores_for
 from harness.schema import (
     Artifact,
     Fidelity,

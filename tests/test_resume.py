@@ -21,9 +21,9 @@ from harness.catalog import catalog
 from harness.errors import HostLockedError, UserError
 from harness.events import Event, ReplicateDone, ReplicateStarted, Resumed, RoundDone, TrialEnded, TrialExamined
 from harness.header import SuiteSource, is_complete, suite_of
-from harness.host import host_lock
 from harness.launcher import Launcher, WorkerHandle
 from harness.plan import Experiment, plan
+from harness.reserve import host_lock
 from harness.runner import Runner, RunOptions
 from harness.schema import Status, Timing, Trial
 from harness.store import JOURNAL_FILE, RECORDS_FILE, RUN_FILE, Run, read_run

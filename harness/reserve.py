@@ -1,4 +1,4 @@
-"""This host while it measures: one measurement at a time, and who runs on which core."""
+"""This host reserved for one measurement: the lock, and who runs on which core."""
 
 from __future__ import annotations
 

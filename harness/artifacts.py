@@ -21,7 +21,6 @@ def read_description(directory: Path, *, cached: bool) -> Artifact:
     document = json.loads((directory / DESCRIPTION).read_text())
     document["steps"] = tuple(Step(**s) for s in document["steps"])
     document["fidelity"] = Fidelity(document["fidelity"])
-    document["code"] = tuple(document["code"]) if document["code"] else None
     return dataclasses.replace(Artifact(**document), cached=cached)
 
 

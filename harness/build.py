@@ -30,12 +30,19 @@ from harness.backends.base import (
     as_arrays,
     distribution_versions,
 )
+from harness.backends.torch_eager import to_arrays
 from harness.cache import Cache, hash_file, hash_files, key_of
+from harness.dataset import DATA_FILE, DataCard, DataKind, TestData, write_test_data
 from harness.environment import cpu_flags
-from harness.errors import InvalidOutputError, UnsupportedError
+from harness.errors import InvalidOutputError, UnsupportedError, UserError
+from harness.measure.quality import METRICS, agreement_metric
+from harness.onnx_files import external_files
+from harness.onnx_inputs import open_session, run_session
 from harness.passes import PASSES, BuildContext, Pass
 from harness.schema import MODEL_STEP, Artifact, Fidelity, Step, Trial
-from harness.zoo import Model, Split, SplitName, load_model, model_path, module_name
+from harness.sources import model_of
+from harness.targets import code_hash, parse_target
+from harness.zoo import Model, OnnxFile, Split, SplitName, model_path
 
 REFERENCE_EXAMPLES = 32
 _ORDER = list(Fidelity)
@@ -58,11 +65,37 @@ class Builder:
         self.seed = seed
         self.cache = cache
         self.report = report
-        self.model: Model = load_model(trial.model)
+        self.model: Model = model_of(trial)
         self.backend = BACKENDS.get(trial.backend)
         self.passes: list[Pass] = [PASSES.get(p.name)(**p.params) for p in trial.passes]
         self.versions = self._versions()
         self._splits: dict[str, Split] = {}
+        self._given: Any = None  # the user's module, when it had to be made to know its fingerprint
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What a user's model and data stand for; empty for the harness's own models.
+
+        A Python function can do anything, so it is called and its weights, code and data are hashed. The run asks
+        for that once and hands the answer to the builds that follow.
+        """
+        source = self.trial.source
+        if source is None or source.fingerprint:
+            return source.fingerprint if source else ""
+        stated = dataclasses.asdict(dataclasses.replace(source, target="", data=None, path=""))
+        parts: dict[str, Any] = {"stated": stated}
+        if source.kind == "file":
+            parts["code"] = code_hash(source.target)
+        elif source.kind == "onnx":
+            parts["files"] = hash_files(_onnx_files(Path(source.target)))
+        else:
+            self.report(f"model {self.model.name}")
+            self._given = self.model.build(self.seed)
+            parts["weights"] = _fingerprint(self._given)
+            parts["code"] = [code_hash(parse_target(source.target).place, source.path), *_class_sources(self._given)]
+        if source.data is not None:
+            parts["data"] = [_split_hash(self._data(split)) for split in ("test", "calibration")]
+        return key_of(parts)
 
     def build(self) -> Built:
         """Return the artifact, from the cache where it is there.
@@ -113,16 +146,47 @@ class Builder:
 
     def _test_data(self) -> Path:
         """Write the test split once, as plain arrays that a worker without torch or sklearn can read."""
-        key = key_of({"data": "test", **self._model_identity()})
+        key = key_of({"data": "test", "format": 2, **self._model_identity()})
 
         def make(directory: Path) -> None:
             self.report("data")
-            split = self._data("test")
-            arrays = {f"input_{i}": array for i, array in enumerate(split.inputs)}
-            np.savez(directory / "test.npz", targets=split.targets, **arrays)  # type: ignore[arg-type]
+            data, card = self._judged(self._data("test"))
+            write_test_data(directory, data, card)
 
         directory, _ = self.cache.get_or_make("data", key, make)
-        return directory / "test.npz"
+        return directory / DATA_FILE
+
+    def _judged(self, split: Split) -> tuple[TestData, DataCard]:
+        """Say how outputs on a split are judged, with the unoptimized model's outputs where they are what is right."""
+        labeled = split.targets is not None
+        metric = self.model.metric or ("accuracy" if labeled else "")
+        kind: DataKind = "test" if labeled else "synthetic" if self.model.synthetic else "unlabeled"
+        if metric and METRICS.get(metric).against == "targets":
+            if not labeled:
+                raise UserError(
+                    f"{metric} needs targets, and the data of {self.model.name} has none; leave 'metric' out"
+                )
+            return TestData(split), DataCard(metric, kind)
+        expected = self._expected(split)
+        if isinstance(expected, str):
+            return TestData(split), DataCard(None, kind, expected)
+        return TestData(split, expected), DataCard(metric or agreement_metric(expected), kind)
+
+    def _expected(self, split: Split) -> Arrays | str:
+        """Return the unoptimized model's outputs, first axis the examples; or why they cannot be compared in pairs."""
+        self.report("outputs of the unoptimized model")
+        module, _ = self._stage([])
+        size, n = self.trial.batch_size, len(split)
+        calls: list[Arrays] = []
+        for start in range(0, n, size):
+            outputs = run_module(module, split.batch(size, start))
+            outputs = tuple(o[np.newaxis] for o in outputs) if split.stacked else outputs
+            if any(o.ndim == 0 or len(o) != size for o in outputs):
+                return "the outputs have no axis that counts the examples"
+            calls.append(tuple(o[: min(size, n - start)] for o in outputs))
+        if len({tuple(o.shape[1:] for o in call) for call in calls}) > 1:
+            return "the outputs differ in shape from call to call"
+        return tuple(np.concatenate(column) for column in zip(*calls, strict=True))
 
     # -- module stages ---------------------------------------------------------------------------------------
 
@@ -139,6 +203,8 @@ class Builder:
 
     def _stage(self, passes: list[Pass]) -> tuple[Any, list[Step]]:
         """Return the module after ``passes`` and the steps that led there, from the cache where possible."""
+        if self.model.form == "onnx":
+            return self.model.build(self.seed), [Step(MODEL_STEP, 0.0)]
         key = self._stage_key(passes)
 
         def make(directory: Path) -> None:
@@ -148,7 +214,7 @@ class Builder:
             else:
                 self.report(f"model {self.model.name}")
                 began = time.perf_counter()
-                module, steps = self.model.build(self.seed), []
+                module, steps = self._given or self.model.build(self.seed), []
                 step = Step(MODEL_STEP, time.perf_counter() - began)
             _save_module(module, directory / "module")
             document: dict[str, Any] = {"steps": [dataclasses.asdict(s) for s in [*steps, step]]}
@@ -176,7 +242,9 @@ class Builder:
     # -- lowering --------------------------------------------------------------------------------------------
 
     def _lower(self, module: Any, directory: Path) -> list[Step]:
-        examples = self.trial.batch_size if self.backend.static_batch else REFERENCE_EXAMPLES
+        # A user's model may be too large for many examples at once.
+        fixed = self.backend.static_batch or self.trial.source is not None
+        examples = self.trial.batch_size if fixed else REFERENCE_EXAMPLES
         test = self._data("test")
         self._write_reference(test.batch(examples), directory)
         request = LowerRequest(
@@ -186,6 +254,7 @@ class Builder:
             directory=directory,
             options=self.trial.options,
             threads=self.trial.threads,
+            batched=not test.stacked,
         )
         self.report(f"lower to {self.backend.name}")
         began = time.perf_counter()
@@ -211,7 +280,7 @@ class Builder:
         passes = self._of_form("module")
         upto = max((i + 1 for i, p in enumerate(passes) if p.fidelity is Fidelity.QUALITY), default=0)
         module, _ = self._stage(passes[:upto])
-        outputs = _run_module(module, inputs)
+        outputs = run_module(module, inputs)
         arrays = {f"input_{i}": a for i, a in enumerate(inputs)} | {f"output_{i}": a for i, a in enumerate(outputs)}
         np.savez(directory / REFERENCE, **arrays)  # type: ignore[arg-type]
 
@@ -233,18 +302,22 @@ class Builder:
             steps=tuple(steps),
             fidelity=self._fidelity(),
             versions=self.versions,
-            code=(module_name(model_path(self.model.name)), str(model_path(self.model.name))),
+            code=self._code() if self.backend.unpickles else None,
         )
         (directory / DESCRIPTION).write_text(json.dumps(dataclasses.asdict(artifact), indent=1))
 
     # -- identity --------------------------------------------------------------------------------------------
 
+    def _code(self) -> str:
+        """Return what must be imported before the module can be unpickled."""
+        source = self.trial.source
+        if source is None:
+            return str(model_path(self.model.name))
+        return source.target if source.kind == "file" else parse_target(source.target).place
+
     def _model_identity(self) -> dict[str, Any]:
-        return {
-            "model": self.model.name,
-            "code": hash_file(model_path(self.model.name)),
-            "harness": __version__,
-        }
+        code = self.fingerprint if self.trial.source else hash_file(model_path(self.model.name))
+        return {"model": self.model.name, "code": code, "harness": __version__}
 
     def _training_versions(self) -> set[str]:
         names = {"torch", *self.model.packages}
@@ -254,7 +327,7 @@ class Builder:
         return names
 
     def _versions(self) -> dict[str, str]:
-        probe = self.backend.probe("build")
+        probe = self.backend.probe("build", self.model.form)
         if isinstance(probe, Unavailable):
             raise UnsupportedError(probe.reason)
         assert isinstance(probe, Available)
@@ -287,7 +360,13 @@ def _save_module(module: Any, path: Path) -> None:
     if _is_torch_module(module):
         import torch
 
-        torch.save(module, path)
+        try:
+            torch.save(module, path)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise UnsupportedError(
+                f"the module cannot be pickled ({error}), and only so can it reach the measured process; "
+                "define its classes and functions at the top level of their file"
+            ) from error
     else:
         path.write_bytes(pickle.dumps(module))
 
@@ -303,15 +382,47 @@ def _load_module(path: Path) -> Any:
     return pickle.loads(path.read_bytes())
 
 
-def _run_module(module: Any, inputs: Arrays) -> Arrays:
+def run_module(module: Any, inputs: Arrays) -> Arrays:
+    """Run a model that is not lowered yet: a torch module, an ``OnnxFile``, or a plain function of arrays."""
+    if isinstance(module, OnnxFile):
+        return as_arrays(run_session(_open(module.path), inputs))
     if _is_torch_module(module):
         import torch
 
         with torch.inference_mode():
-            outputs = module.eval()(*(torch.from_numpy(a) for a in inputs))
-        outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-        return as_arrays([o.float().numpy() if o.is_floating_point() else o.numpy() for o in outputs])
+            return to_arrays(module.eval()(*(torch.from_numpy(a) for a in inputs)))
     return as_arrays(module(*inputs))
+
+
+@functools.cache
+def _open(path: Path) -> Any:
+    return open_session(path)
+
+
+def _onnx_files(path: Path) -> list[Path]:
+    """Return an ONNX file and the files beside it that hold its weights."""
+    return [path, *external_files(path)]
+
+
+def _class_sources(module: Any) -> list[str]:
+    """Hash the files of the classes a module is made of, torch's own left out: its ``forward`` may live anywhere."""
+    files = set()
+    for part in module.modules() if _is_torch_module(module) else ():
+        kind = type(part)
+        if kind.__module__.partition(".")[0] == "torch":
+            continue
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+        if file:
+            files.add(Path(file))
+    return [hash_file(path) for path in sorted(files)]
+
+
+def _split_hash(split: Split) -> str:
+    digest = hashlib.sha256(repr((split.stacked, split.targets is None)).encode())
+    for array in (*split.inputs, *([] if split.targets is None else [split.targets])):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _fingerprint(module: Any) -> str:

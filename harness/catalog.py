@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,21 +16,27 @@ from pydantic import TypeAdapter, ValidationError
 from harness.backends import BACKENDS
 from harness.backends.base import Unavailable, distribution_versions
 from harness.errors import UnknownNameError, UserError
+from harness.measure.quality import METRICS
 from harness.passes import PASSES, Pass
-from harness.plan import BackendEntry, Catalog, ModelEntry, PassEntry
-from harness.zoo import Model, load_model, model_files, resource_dir
+from harness.plan import BackendEntry, Catalog, ModelCard, PassEntry
+from harness.schema import InputSpec, ModelSource
+from harness.suite import SYNTHETIC, ModelEntry
+from harness.targets import is_target, parse_target
+from harness.zoo import Form, Model, load_model_file, model_files, resource_dir
 
 PROBE_TIMEOUT_S = 60.0
+QUALITY_MARGIN = 0.01  # of a model that states none
 _PROBE = (
     "import json,sys; from harness.backends import BACKENDS; b=BACKENDS.get(sys.argv[1]); "
-    "print(json.dumps([getattr(b.probe(r),'reason',None) for r in ('build','measure')]))"
+    "print(json.dumps([getattr(b.probe(r,sys.argv[2]),'reason',None) for r in ('build','measure')]))"
 )
 
 
-def catalog() -> Catalog:
-    """Return everything this installation knows."""
+def catalog(models: Path | None = None) -> Catalog:
+    """Return everything this installation knows, and the model files in the folder ``models``."""
+    files = model_files(models)
     return Catalog(
-        models={name: _model_entry(load_model(name)) for name in model_files()},
+        model=functools.partial(_model_card, files),
         backends={
             name: BackendEntry(BACKENDS.get(name).options, functools.partial(backend_unavailable, name))
             for name in BACKENDS
@@ -39,20 +46,74 @@ def catalog() -> Catalog:
     )
 
 
+def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> ModelCard:
+    """Return what planning needs to know of a suite's model; its own code is not run."""
+    if entry.zoo is not None:
+        if entry.zoo not in files:
+            raise UnknownNameError("model", entry.zoo, files)
+        path = files[entry.zoo].resolve()
+        model = load_model_file(path)
+        own = path.parent == resource_dir("models")
+        source = None if own else ModelSource("file", str(path))
+        unavailable = functools.partial(model_unavailable, model)
+        return ModelCard(entry.zoo, model.quality_margin, unavailable, model.form, source)
+    if entry.metric is not None:
+        METRICS.get(entry.metric)
+    inputs = tuple(InputSpec(name, i.dtype, i.shape, i.low, i.high) for name, i in entry.inputs.items())
+    common = {
+        "inputs": inputs,
+        "data": _data_place(entry.data, base),
+        "metric": entry.metric,
+        "examples": entry.examples,
+        "path": str(base),
+    }
+    if entry.onnx is not None:
+        path = (base / entry.onnx).resolve()
+        if not path.is_file():
+            raise UserError(f"{path} does not exist")
+        source = ModelSource("onnx", str(path), **common)  # type: ignore[arg-type]
+        lacking = functools.partial(_lacking, ("onnxruntime", "onnx"), "onnxruntime")
+        return ModelCard(entry.name or _plain(path.stem), QUALITY_MARGIN, lacking, "onnx", source)
+    target = parse_target(str(entry.python), base)
+    source = ModelSource("python", str(target), **common)  # type: ignore[arg-type]
+    lacking = functools.partial(_lacking, ("torch",), "torch")
+    place = Path(target.place).stem if target.is_file else target.place.rpartition(".")[2]
+    return ModelCard(entry.name or _plain(f"{place}.{target.name}"), QUALITY_MARGIN, lacking, "torch", source)
+
+
+def _data_place(data: str, base: Path) -> str | None:
+    """Return a folder or a target with its file made absolute; None for synthetic data."""
+    if data == SYNTHETIC:
+        return None
+    if is_target(data):
+        return str(parse_target(data, base))
+    folder = (base / data).resolve()
+    if not folder.is_dir():
+        raise UserError(f"data: {folder} is no folder; name one, file.py:function, or leave it out for synthetic data")
+    return str(folder)
+
+
+def _plain(name: str) -> str:
+    """Return a name that a record may have."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or "model"
+
+
 @functools.cache
-def backend_unavailable(name: str, interpreter: str | None = None) -> str | None:
-    """Return why a backend cannot be used by an interpreter (None: this one), or None when it can."""
+def backend_unavailable(name: str, interpreter: str | None = None, form: Form = "torch") -> str | None:
+    """Return why a backend cannot be used by an interpreter (None: this one) for a form of model, or None."""
+    backend = BACKENDS.get(name)
+    if form not in backend.forms:
+        return f"{name} runs torch modules, and this model is an ONNX file"
     if interpreter is None:
-        backend = BACKENDS.get(name)
         for role in ("build", "measure"):
-            probe = backend.probe(role)
+            probe = backend.probe(role, form)
             if isinstance(probe, Unavailable):
                 return probe.reason
         return None
     root = str(Path(__file__).resolve().parent.parent)
     try:
         reply = subprocess.run(
-            [interpreter, "-c", _PROBE, name],
+            [interpreter, "-c", _PROBE, name, form],
             capture_output=True,
             check=True,
             text=True,
@@ -102,10 +163,6 @@ def _lacking(distributions: tuple[str, ...], extra: str) -> str | None:
         return None
     hint = f"pip install 'optimization-harness[{extra}]'" if extra else f"pip install {' '.join(missing)}"
     return f"{', '.join(missing)} not installed: {hint}"
-
-
-def _model_entry(model: Model) -> ModelEntry:
-    return ModelEntry(model.quality_margin, functools.partial(model_unavailable, model))
 
 
 def _pass_entry(cls: type[Pass]) -> PassEntry:

@@ -16,8 +16,18 @@ from harness.schema import SCHEMA_VERSION, Artifact, Record, Trial
 
 Document = dict[str, Any]
 
+
+def _v1_to_v2(document: Document) -> Document:
+    """Version 2 knows models of the user's own. Before, an artifact's code was always a model file."""
+    document = {**document, "schema_version": 2}
+    artifact = document.get("artifact")
+    if isinstance(artifact, dict) and artifact.get("code"):
+        document["artifact"] = {**artifact, "code": artifact["code"][1]}
+    return document
+
+
 # version → function that turns a document of that version into one of the next.
-MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {}
+MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {1: _v1_to_v2}
 
 _RECORD = TypeAdapter(Record)
 _TRIAL = TypeAdapter(Trial)

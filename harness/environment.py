@@ -11,15 +11,17 @@ from typing import Any
 import psutil
 
 # Instruction sets that decide which kernels run.
-DECISIVE_FLAGS = (
+X86_FLAGS = (
     "avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
-    "amx_tile", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "bf16", "sve",
+    "amx_tile", "amx_int8", "amx_bf16",
 )  # fmt: skip
+ARM_FLAGS = ("asimd", "asimddp", "i8mm", "bf16", "sve")
+DECISIVE_FLAGS = X86_FLAGS + ARM_FLAGS
 
 
-def cpu_flags() -> tuple[str, ...]:
+def cpu_flags(root: Path = Path("/")) -> tuple[str, ...]:
     """Return those of the decisive instruction sets that this CPU has."""
-    present = set(_cpuinfo("flags").split()) | set(_cpuinfo("Features").split())
+    present = set(cpuinfo("flags", root).split()) | set(cpuinfo("Features", root).split())
     return tuple(flag for flag in DECISIVE_FLAGS if flag in present)
 
 
@@ -27,13 +29,13 @@ def host_fingerprint() -> dict[str, Any]:
     """Return what identifies the hardware, and ``id``, a short hash of it (no host name, nothing personal)."""
     memory_gib = round(psutil.virtual_memory().total / 2**30)
     hardware = {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "cpu": cpuinfo("model name") or platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "physical_cores": psutil.cpu_count(logical=False),
         "memory_gib": memory_gib,
         "flags": list(cpu_flags()),
-        "virtualized": "hypervisor" in _cpuinfo("flags").split(),
+        "virtualized": "hypervisor" in cpuinfo("flags").split(),
     }
     digest = hashlib.sha256(repr(sorted(hardware.items())).encode()).hexdigest()[:10]
     return {
@@ -56,8 +58,9 @@ def describe(host: dict[str, Any]) -> str:
     return f"{name} {kind}, {host['cores']} cores, {host['memory_gib']} GiB, {' '.join(isa) or 'no INT8/BF16 units'}"
 
 
-def _cpuinfo(field: str) -> str:
-    for line in (_read("/proc/cpuinfo") or "").splitlines():
+def cpuinfo(field: str, root: Path = Path("/")) -> str:
+    """Return a field of the first processor in /proc/cpuinfo below ``root``; empty when it has none."""
+    for line in (_read(root / "proc/cpuinfo") or "").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == field:
             return value.strip()
@@ -71,7 +74,7 @@ def _os_name() -> str:
         return platform.system()
 
 
-def _read(path: str) -> str | None:
+def _read(path: str | Path) -> str | None:
     try:
         return Path(path).read_text().strip()
     except OSError:

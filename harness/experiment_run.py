@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, replace
 import psutil
 
 from harness.coordinator import Coordinator, Group, group_by_memory
+from harness.errors import UserError
 from harness.events import Resumed, TrialEnded, TrialExamined
 from harness.journal import Earlier, Groups, Journal, still_there
 from harness.launcher import WorkerFailure
 from harness.plan import Experiment
 from harness.replicate import Ready, Replicate, Tools
 from harness.reserve import cores_for, out_of_the_way
-from harness.schema import Artifact, Record, Status, Timing, Trial
+from harness.schema import Artifact, ModelSource, Record, Status, Timing, Trial
 from harness.trial_run import Context, Ended, Examined, TrialRun, failed, finished
 
 MEMORY_SHARE = 0.8  # of what is available; the rest is left to the page cache and the system
@@ -29,6 +30,8 @@ class ExperimentRun:
         self._context = context
         self._journal = journal
         self._earlier = journal.earlier(experiment.name)
+        # Found in this part of the run: since an earlier one the user may have changed a model.
+        self._fingerprints: dict[ModelSource, str] = {}
 
     def run(self) -> None:
         """Build and examine each trial, then time the survivors; every trial ends in one record."""
@@ -62,7 +65,7 @@ class ExperimentRun:
         if before is not None and (self._earlier.done(trial.name) or still_there(before)):
             item = before
         else:
-            item = TrialRun(trial, self._experiment.measure, self._experiment.seed, self._context).examined()
+            item = self._built(trial)
             if before is not None and self._earlier.timed(trial.name) and _files(item) != _files(before):
                 reason = (
                     "its artifact was lost from the cache, and building it again gave another one, which cannot be "
@@ -72,6 +75,24 @@ class ExperimentRun:
             self._journal.examined(item)
         self._context.on_event(TrialExamined(trial.experiment, trial.name))
         return item
+
+    def _built(self, trial: Trial) -> Examined:
+        """Build and examine a trial; raises Ended as it does, and UserError as ``_check_unchanged``."""
+        experiment = self._experiment
+        try:
+            return TrialRun(trial, experiment.measure, experiment.seed, self._context, self._fingerprints).examined()
+        finally:
+            if trial.source is not None:
+                self._check_unchanged(trial.source)
+
+    def _check_unchanged(self, source: ModelSource) -> None:
+        """Raise UserError when a model of the user's own is another than it was in an earlier part of the run."""
+        before, now = self._earlier.fingerprints().get(source), self._fingerprints.get(source)
+        if before is not None and now is not None and before != now:
+            raise UserError(
+                f"the model {self._experiment.model} was changed since the run started, so its trials cannot be "
+                "compared any more; start a new run"
+            )
 
     def _measure(self, examined: Sequence[Examined]) -> None:
         """Time all examined trials against each other and write their records."""

@@ -12,6 +12,7 @@ from harness import __version__
 from harness.backends.base import distribution_versions
 from harness.environment import describe
 from harness.errors import UserError
+from harness.noise import stored_json
 from harness.plan import Experiment
 from harness.store import Run
 from harness.suite import Suite, parse_suite
@@ -51,6 +52,7 @@ def make_header(
         **origin,
         "options": dict(options),
         "host": dict(host),
+        "noise": stored_json(host["id"]),
         "versions": _versions(),
         "experiments": [
             {

@@ -19,7 +19,7 @@ from harness.artifacts import intact, read_description
 from harness.cache import Cache
 from harness.codec import decode_record, encode_record
 from harness.replicate import Block, Ready, Replicate
-from harness.schema import Artifact, Record, Status
+from harness.schema import Artifact, ModelSource, Record, Status
 from harness.store import RunWriter, read_journal, read_note, read_table
 from harness.trial_run import Examined
 
@@ -46,6 +46,14 @@ class Earlier:
 
     def __bool__(self) -> bool:
         return bool(self.ended or self.examined)
+
+    def fingerprints(self) -> dict[ModelSource, str]:
+        """Return what each model of the user's own stood for."""
+        return {
+            item.record.trial.source: item.fingerprint
+            for item in self.examined.values()
+            if item.record.trial.source is not None
+        }
 
     def timed(self, trial: str) -> bool:
         """Whether a replicate has timed the trial."""
@@ -91,6 +99,7 @@ class Journal:
                 "directory": self._in_cache(item.ready.directory),
                 "test_data": self._in_cache(item.ready.test_data),
                 "peak_bytes": item.ready.peak_bytes,
+                "fingerprint": item.fingerprint,
             }
         )
 
@@ -100,7 +109,7 @@ class Journal:
         ready = Ready(
             record.trial, root / document["directory"], root / document["test_data"], int(document["peak_bytes"])
         )
-        return Examined(ready, record)
+        return Examined(ready, record, document["fingerprint"])
 
     def _in_cache(self, path: Path) -> str:
         """Return a path relative to the cache where it lies in it: results get published, home folders not."""

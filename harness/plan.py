@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from harness.errors import did_you_mean
-from harness.schema import PassSpec, Trial
-from harness.suite import ExperimentSpec, Measure, Suite, Variant
+from harness.errors import UserError, did_you_mean
+from harness.schema import ModelSource, PassSpec, Trial
+from harness.suite import ExperimentSpec, Measure, ModelEntry, Suite, Variant
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,38 @@ class BackendEntry:
 
     Attributes:
         options: name → allowed values, empty for any.
-        unavailable: ``interpreter → reason`` or None when it can be used.
+        unavailable: ``(interpreter, form of the model) → reason`` or None when it can be used.
     """
 
     options: Mapping[str, tuple[object, ...]]
-    unavailable: Callable[[str | None], str | None]
+    unavailable: Callable[[str | None, str], str | None]
 
 
 @dataclass(frozen=True)
-class ModelEntry:
-    """What planning needs to know of a model."""
+class ModelCard:
+    """What planning needs to know of a model.
 
+    Attributes:
+        form: ``torch`` or ``onnx``: what it is before any pass.
+        source: where it comes from; None for a name in models/.
+    """
+
+    name: str
     quality_margin: float
     unavailable: Callable[[], str | None]
+    form: str = "torch"
+    source: ModelSource | None = None
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All names a suite may use."""
+    """All names a suite may use.
 
-    models: Mapping[str, ModelEntry]
+    Attributes:
+        model: ``(entry of the suite, folder its paths are relative to) → card``; raises UserError.
+    """
+
+    model: Callable[[ModelEntry, Path], ModelCard]
     backends: Mapping[str, BackendEntry]
     passes: Mapping[str, PassEntry]
     cores: int
@@ -83,8 +96,15 @@ def plan(suite: Suite, catalog: Catalog) -> list[Experiment]:
     """
     experiments: list[Experiment] = []
     for index, spec in enumerate(suite.spec.experiments):
+        try:
+            card = catalog.model(spec.model, suite.folder)
+        except UserError as error:
+            raise suite.error(str(error), "experiments", index, "model") from error
+        if spec.baseline is None:
+            engine = "onnxruntime" if card.form == "onnx" else "torch"
+            spec = spec.model_copy(update={"baseline": Variant(backend=engine)})
         _check_names(suite, index, spec, catalog)
-        experiments += _expand(suite, index, spec, catalog)
+        experiments += _expand(suite, index, spec, card, catalog)
     names = [e.name for e in experiments]
     for name in names:
         if names.count(name) > 1:
@@ -92,7 +112,7 @@ def plan(suite: Suite, catalog: Catalog) -> list[Experiment]:
     return experiments
 
 
-def _expand(suite: Suite, index: int, spec: ExperimentSpec, catalog: Catalog) -> list[Experiment]:
+def _expand(suite: Suite, index: int, spec: ExperimentSpec, card: ModelCard, catalog: Catalog) -> list[Experiment]:
     threads_axis = spec.matrix.threads or (spec.threads,)
     batch_axis = spec.matrix.batch_size or (spec.batch_size,)
     experiments = []
@@ -105,11 +125,11 @@ def _expand(suite: Suite, index: int, spec: ExperimentSpec, catalog: Catalog) ->
         name += f"-b{batch}" if len(batch_axis) > 1 else ""
         variants = [*spec.variants, *_matrix_variants(spec, cell)]
         trials = _trials(suite, index, spec, name, variants, threads, batch)
-        trials = [replace(t, unsupported=_why_not(t, catalog)) for t in trials]
-        model = catalog.models[spec.model]
-        margin = model.quality_margin if spec.quality_margin is None else spec.quality_margin
+        trials = [replace(t, model=card.name, source=card.source) for t in trials]
+        trials = [replace(t, unsupported=_why_not(t, card, catalog)) for t in trials]
+        margin = card.quality_margin if spec.quality_margin is None else spec.quality_margin
         measure = spec.measure or suite.spec.measure
-        experiments.append(Experiment(name, spec.model, tuple(trials), measure, margin, suite.spec.seed))
+        experiments.append(Experiment(name, card.name, tuple(trials), measure, margin, suite.spec.seed))
     if not experiments:
         raise suite.error(f"exclude leaves nothing of experiment '{spec.name}'", "experiments", index, "exclude")
     return experiments
@@ -121,12 +141,17 @@ def _matrix_variants(spec: ExperimentSpec, cell: dict[str, str | int]) -> list[V
         return []
     chains: dict[str, tuple[PassSpec, ...]] = {**matrix.passes} if matrix.passes else {"": ()}
     variants = []
-    for backend, (label, passes) in itertools.product(matrix.backend or (spec.baseline.backend,), chains.items()):
+    for backend, (label, passes) in itertools.product(matrix.backend or (_baseline(spec).backend,), chains.items()):
         if any(_matches(rule, {**cell, "backend": backend, "passes": label}) for rule in spec.exclude):
             continue
         name = f"{backend}-{label}" if label and passes else None
         variants.append(Variant(name=name, backend=backend, passes=passes))
     return variants
+
+
+def _baseline(spec: ExperimentSpec) -> Variant:
+    assert spec.baseline is not None  # ``plan`` has put one in
+    return spec.baseline
 
 
 def _matches(rule: Mapping[str, str | int], cell: Mapping[str, str | int]) -> bool:
@@ -146,7 +171,7 @@ def _trials(
         return Trial(
             name=variant.label,
             experiment=name,
-            model=spec.model,
+            model="",
             backend=variant.backend,
             passes=variant.passes,
             options=dict(variant.options),
@@ -158,7 +183,7 @@ def _trials(
             interpreter=variant.interpreter,
         )
 
-    baseline = replace(trial(spec.baseline), role="baseline")
+    baseline = replace(trial(_baseline(spec)), role="baseline")
     rest = [trial(v) for v in variants]
     # A row that says the same as the baseline is the baseline, unless the suite gave it a name of its own (A/A).
     rest = [t for t in rest if replace(t, role="baseline") != baseline]
@@ -192,13 +217,15 @@ def _plain_name(trial: Trial, named: Collection[tuple[str, int, str | None]]) ->
     return f"{trial.backend}-{len(others) + 1}"
 
 
-def _why_not(trial: Trial, catalog: Catalog) -> str | None:
-    reason = catalog.models[trial.model].unavailable() or catalog.backends[trial.backend].unavailable(trial.interpreter)
+def _why_not(trial: Trial, card: ModelCard, catalog: Catalog) -> str | None:
+    reason = card.unavailable() or catalog.backends[trial.backend].unavailable(trial.interpreter, card.form)
     if reason:
         return reason
     if trial.threads > catalog.cores:
         return f"asks for {trial.threads} threads, this host has {catalog.cores} cores"
     for spec in trial.passes:
+        if card.form == "onnx" and catalog.passes[spec.name].form == "module":
+            return f"{spec.name} changes a torch module, and {card.name} is an ONNX file"
         reason = catalog.passes[spec.name].unsupported_on(trial.backend)
         if reason:
             return reason
@@ -207,10 +234,7 @@ def _why_not(trial: Trial, catalog: Catalog) -> str | None:
 
 def _check_names(suite: Suite, index: int, spec: ExperimentSpec, catalog: Catalog) -> None:
     here = ("experiments", index)
-    if spec.model not in catalog.models:
-        hint = did_you_mean(spec.model, catalog.models)
-        raise suite.error(f"unknown model '{spec.model}'{hint}", *here, "model")
-    _check_variant(suite, spec.baseline, catalog, (*here, "baseline"))
+    _check_variant(suite, _baseline(spec), catalog, (*here, "baseline"))
     for i, variant in enumerate(spec.variants):
         _check_variant(suite, variant, catalog, (*here, "variants", i))
     for i, backend in enumerate(spec.matrix.backend):

@@ -10,8 +10,8 @@ import json
 from multiprocessing.connection import Connection
 from typing import Any
 
-from harness.errors import HarnessError, InvalidOutputError, OutOfMemoryError, TrialError, UnsupportedError
-from harness.schema import PassSpec, Status, Trial
+from harness.errors import HarnessError, InvalidOutputError, OutOfMemoryError, UnsupportedError
+from harness.schema import InputSpec, ModelSource, PassSpec, Status, Trial
 
 Message = dict[str, Any]
 
@@ -43,7 +43,7 @@ def status_of(error: BaseException) -> Status:
 def sentence_of(error: BaseException) -> str:
     """Return one line for a record's reason; the traceback is in the log."""
     text = " ".join(str(error).split()) or "no message"
-    if isinstance(error, TrialError):
+    if isinstance(error, HarnessError):
         return text[:500]
     return f"{type(error).__name__}: {text}"[:500]
 
@@ -51,4 +51,11 @@ def sentence_of(error: BaseException) -> str:
 def trial_from_message(message: Message) -> Trial:
     """Rebuild a trial from ``dataclasses.asdict`` data, without pydantic."""
     passes = tuple(PassSpec(**p) for p in message["passes"])
-    return Trial(**{**message, "passes": passes})
+    source = message.get("source")
+    return Trial(**{**message, "passes": passes, "source": source_from_message(source) if source else None})
+
+
+def source_from_message(message: Message) -> ModelSource:
+    """Rebuild a model source from ``dataclasses.asdict`` data."""
+    inputs = tuple(InputSpec(**{**item, "shape": tuple(item["shape"])}) for item in message["inputs"])
+    return ModelSource(**{**message, "inputs": inputs})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MODEL_STEP = "model"  # the step that makes (trains) the reference model
 
 
@@ -68,10 +68,55 @@ class PassSpec:
 
 
 @dataclass(frozen=True)
+class InputSpec:
+    """One input of a model.
+
+    Attributes:
+        dtype: numpy's name of the number format.
+        shape: sizes of the axes; ``"batch"``, on the first axis only, stands for the trial's batch size.
+        low, high: synthetic values are uniform in [low, high); None: standard normal, or 0 and 1 for integers.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from that is none of the harness's own.
+
+    Attributes:
+        kind: ``python`` (a function that returns a torch module or a ``Model``), ``onnx`` (a file), or
+            ``file`` (a model file as in models/, from a folder given by ``--models``).
+        target: ``/path/file.py:function``, ``package.module:function``, or an absolute path.
+        inputs: what it takes; may be empty where the target itself tells.
+        data: ``file.py:function``, ``package.module:function`` or a folder; None for synthetic data.
+        metric: a name in ``METRICS``; None to choose by the data.
+        examples: how many synthetic examples are made.
+        path: a folder that Python modules may be imported from beside the installed ones; empty for none.
+        fingerprint: hash of what ``target`` stood for, so that a changed model is never mistaken for the old one;
+            empty until the first build of a run has seen the model.
+    """
+
+    kind: Literal["python", "onnx", "file"]
+    target: str
+    inputs: tuple[InputSpec, ...] = ()
+    data: str | None = None
+    metric: str | None = None
+    examples: int = 400
+    path: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One variant within one experiment: everything a worker needs to know.
 
     Attributes:
+        source: where ``model`` comes from; None for a name in models/.
         role: ``baseline``; ``plain`` for a backend's row without passes; else ``variant``.
         threads: intra-op threads asked for.
         interpreter: path of the Python that runs the workers; None is the coordinator's own.
@@ -91,6 +136,7 @@ class Trial:
     device: str = "cpu"
     interpreter: str | None = None
     unsupported: str | None = None
+    source: ModelSource | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +159,7 @@ class Artifact:
         parameters: number of parameters of the module that was lowered; None when it is no torch module.
         fidelity: the class of bound its outputs must meet against the stored reference.
         cached: whether this run found it in the cache.
-        code: model file that unpickling needs, as (module name, path); empty where no code is needed.
+        code: file or module that must be imported before unpickling; None for nothing.
     """
 
     key: str
@@ -125,7 +171,7 @@ class Artifact:
     fidelity: Fidelity
     versions: dict[str, str]
     cached: bool = False
-    code: tuple[str, str] | None = None
+    code: str | None = None
 
     @property
     def build_s(self) -> float:
@@ -135,14 +181,20 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Quality:
-    """The metric on the whole test split; ``scores`` of each example stand in ``predictions``."""
+    """The metric on the whole test split; ``scores`` of each example stand in ``predictions``.
+
+    Attributes:
+        data: ``test`` for the model's own labeled test split, ``synthetic`` for generated inputs, ``unlabeled``
+            for inputs without targets. The last two are judged by their agreement with the unoptimized model.
+    """
 
     metric: str
     value: float
     n: int
     higher_is_better: bool
-    predictions: str  # Parquet beside the records: example, prediction, target, score
+    predictions: str  # Parquet beside the records: example, score, and prediction and target where there are any
     cached: bool = False
+    data: Literal["test", "synthetic", "unlabeled"] = "test"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.errors import SuiteError, did_you_mean
@@ -17,6 +17,10 @@ from harness.schema import PassSpec
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+\-]*$", max_length=80)]
 Path_ = tuple[str | int, ...]
 AXES = ("backend", "passes", "threads", "batch_size")
+SYNTHETIC = "synthetic"
+DTYPES = (
+    "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool",
+)  # fmt: skip
 WEEK_S = 604_800  # the kernel's poll takes no timeout past 24 days
 
 
@@ -52,7 +56,79 @@ def _pass_spec(value: Any) -> Any:
     raise PydanticCustomError("pass", "a pass is written 'name' or 'name: {parameter: value}'")
 
 
-Passes = tuple[Annotated[PassSpec, BeforeValidator(_pass_spec)], ...]
+_PASS_SCHEMA = {
+    "anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}],
+    "description": "a pass: its name, or {name: {parameter: value}}",
+}
+Passes = tuple[Annotated[PassSpec, BeforeValidator(_pass_spec), WithJsonSchema(_PASS_SCHEMA)], ...]
+
+
+class InputEntry(_Strict):
+    """What one input takes. ``batch`` as the first size stands for the experiment's batch size.
+
+    ``low`` and ``high`` bound synthetic values: uniform in [low, high).
+    """
+
+    shape: tuple[Annotated[int, Field(ge=1)] | Literal["batch"], ...]
+    dtype: str = "float32"
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InputEntry:
+        if "batch" in self.shape[1:]:
+            raise PydanticCustomError("shape", "only the first size may be 'batch'")
+        if self.dtype not in DTYPES:
+            raise PydanticCustomError(
+                "dtype",
+                "unknown number format '{dtype}'{hint}",
+                {"dtype": self.dtype, "hint": did_you_mean(self.dtype, DTYPES)},
+            )
+        if (self.low is None) != (self.high is None):
+            raise PydanticCustomError("range", "low and high come together; give both")
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise PydanticCustomError("range", "high must lie above low")
+        return self
+
+
+class ModelEntry(_Strict):
+    """A name in models/, a Python function, or an ONNX file: exactly one of the three.
+
+    Attributes:
+        zoo: the name of a model file; a suite may write ``model: name`` instead.
+        python: ``file.py:function`` (relative to the suite's file) or ``package.module:function``. It returns a
+            torch module, a pair of module and example inputs, or a ``harness.Model``.
+        onnx: path of an ONNX file, relative to the suite's file.
+        name: what records call it; the file's or function's name by default.
+        inputs: by name; for a Python function in the order of its arguments. May be left out where the target
+            tells; of an ONNX file any may be given.
+        data: ``synthetic``, ``file.py:function``, ``package.module:function``, or a folder of arrays.
+        metric: how outputs are judged; by default accuracy with targets, agreement without.
+        examples: how many synthetic examples are made.
+    """
+
+    zoo: str | None = None
+    python: str | None = None
+    onnx: str | None = None
+    name: Name | None = None
+    inputs: dict[str, InputEntry] = {}
+    data: str = SYNTHETIC
+    metric: str | None = None
+    examples: Annotated[int, Field(ge=1)] = 400  # enough to call a change of 1 pt kept
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelEntry:
+        if sum(kind is not None for kind in (self.zoo, self.python, self.onnx)) != 1:
+            raise PydanticCustomError(
+                "model", "a model is a name from models/, {python: file.py:function} or {onnx: file.onnx}"
+            )
+        if self.zoo is not None and self.model_fields_set - {"zoo"}:
+            raise PydanticCustomError("model", "a model from models/ brings its own data; give its name only")
+        return self
+
+
+def _model_entry(value: Any) -> Any:
+    return {"zoo": value} if isinstance(value, str) else value
 
 
 class Variant(_Strict):
@@ -125,15 +201,18 @@ class Matrix(_Strict):
 
 
 class ExperimentSpec(_Strict):
-    """One model, one workload, one device; a baseline and the variants compared with it."""
+    """One model, one workload, one device; a baseline and the variants compared with it.
+
+    Without a ``baseline`` it is the unoptimized model: eager torch, or ONNX Runtime for an ONNX file.
+    """
 
     name: Name
-    model: str
+    model: Annotated[ModelEntry, BeforeValidator(_model_entry, json_schema_input_type=str | ModelEntry)]
     workload: Literal["offline", "single-stream"] = "offline"
     batch_size: Annotated[int, Field(ge=1)] = 1
     threads: Annotated[int, Field(ge=1)] = 1
     device: Literal["cpu"] = "cpu"
-    baseline: Variant = Variant(backend="torch")
+    baseline: Variant | None = None
     variants: tuple[Variant, ...] = ()
     matrix: Matrix = Matrix()
     exclude: tuple[dict[str, str | int], ...] = ()
@@ -175,6 +254,11 @@ class Suite:
         self.spec = spec
         self.file = file
         self._lines = lines
+
+    @property
+    def folder(self) -> Path:
+        """The folder that paths in the suite are relative to."""
+        return Path(self.file).resolve().parent
 
     def error(self, message: str, *path: str | int) -> SuiteError:
         """Return a SuiteError that points at the line of ``path``, or of its closest known parent."""

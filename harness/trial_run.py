@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.cache import Cache, key_of
 from harness.codec import artifact_from_json
+from harness.dataset import read_card
 from harness.environment import cpu_flags
 from harness.events import Built, Event, StageStarted
 from harness.header import now_text
@@ -25,6 +26,7 @@ from harness.schema import (
     Fidelity,
     FidelityCheck,
     Memory,
+    ModelSource,
     Quality,
     Record,
     Status,
@@ -33,7 +35,6 @@ from harness.schema import (
 )
 from harness.store import RunWriter
 from harness.suite import Measure
-from harness.zoo import load_model
 
 LOGS = "logs"  # below the run's folder
 
@@ -53,10 +54,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Examined:
-    """A built and examined trial: what timing needs, and its record so far."""
+    """A built and examined trial: what timing needs, and its record so far.
+
+    Attributes:
+        fingerprint: what a model of the user's own stood for when it was built; empty for the harness's own.
+    """
 
     ready: Ready
     record: Record
+    fingerprint: str = ""
 
 
 class Ended(Exception):
@@ -68,13 +74,21 @@ class Ended(Exception):
 
 
 class TrialRun:
-    """Builds and examines one trial."""
+    """Builds and examines one trial.
 
-    def __init__(self, trial: Trial, policy: Measure, seed: int, context: Context) -> None:
+    Args:
+        fingerprints: what models of the user's own stand for; each is found out by its first build, so that the
+            next ones need not run its code again to know.
+    """
+
+    def __init__(
+        self, trial: Trial, policy: Measure, seed: int, context: Context, fingerprints: dict[ModelSource, str]
+    ) -> None:
         self._trial = trial
         self._policy = policy
         self._seed = seed
         self._context = context
+        self._fingerprints = fingerprints
         self._record = Record(
             run=context.writer.directory.name,
             trial=trial,
@@ -104,14 +118,23 @@ class TrialRun:
             reply = worker.call(
                 "build",
                 self._policy.build_timeout_s,
-                trial=asdict(trial),
+                trial=asdict(self._known()),
                 seed=self._seed,
                 cache=str(self._context.cache.root),
             )
+        if trial.source is not None:
+            self._fingerprints[trial.source] = reply["fingerprint"]
         artifact = artifact_from_json(reply["artifact"])
         self._context.on_event(Built(trial.experiment, trial.name, artifact.cached, artifact.build_s))
         ready = Ready(trial, Path(reply["directory"]), Path(reply["test_data"]), 0)
-        return Examined(ready, replace(self._record, artifact=artifact))
+        return Examined(ready, replace(self._record, artifact=artifact), reply["fingerprint"])
+
+    def _known(self) -> Trial:
+        """Return the trial with the fingerprint that an earlier build of the same model found."""
+        source = self._trial.source
+        if source is None or source not in self._fingerprints:
+            return self._trial
+        return replace(self._trial, source=replace(source, fingerprint=self._fingerprints[source]))
 
     def _examine(self, built: Examined) -> Examined:
         """In a fresh measure worker: start, load, first call, memory, outputs against the reference, quality."""
@@ -143,16 +166,18 @@ class TrialRun:
             actual=dict(used["executed"]),
         )
         peak = max(memory.load_peak_bytes, memory.inference_peak_bytes)
-        return Examined(replace(built.ready, peak_bytes=peak), record)
+        return replace(built, ready=replace(built.ready, peak_bytes=peak), record=record)
 
-    def _quality(self, built: Examined, call: Callable[..., dict[str, Any]]) -> Quality:
+    def _quality(self, built: Examined, call: Callable[..., dict[str, Any]]) -> Quality | Unmeasured:
         """Evaluate on the test split, or take the predictions from the cache.
 
         Keyed by artifact, data, CPU flags, batch size and the runtime's versions: the same file gives other
         answers on another instruction set.
         """
         trial, artifact = self._trial, built.record.artifact
-        metric = load_model(trial.model).metric
+        card = read_card(built.ready.test_data)
+        if card.metric is None:
+            return Unmeasured(card.reason)
         assert isinstance(artifact, Artifact)
         key = key_of(
             {
@@ -160,24 +185,23 @@ class TrialRun:
                 "data": built.ready.test_data.parent.name,
                 "cpu": cpu_flags(),
                 "trial": [trial.batch_size, trial.options, trial.interpreter],
-                "metric": metric,
             }
         )
 
         def make(directory: Path) -> None:
             output = str(directory / "scores.npz")
-            call("evaluate", self._policy.build_timeout_s, metric=metric, output=output)
+            call("evaluate", self._policy.build_timeout_s, output=output)
 
         directory, cached = self._context.cache.get_or_make("predictions", key, make)
         with np.load(directory / "scores.npz") as stored:
-            columns = {name: stored[name] for name in ("prediction", "target", "score")}
+            columns = {name: stored[name] for name in ("prediction", "target", "score") if name in stored.files}
         name = self._context.writer.table(
             f"predictions/{trial.experiment}/{trial.name}.parquet",
             {"example": np.arange(len(columns["score"])), **columns},
         )
         scores = columns["score"]
-        better = METRICS.get(metric).higher_is_better
-        return Quality(metric, float(scores.mean()), len(scores), better, name, cached)
+        better = METRICS.get(card.metric).higher_is_better
+        return Quality(card.metric, float(scores.mean()), len(scores), better, name, cached, card.kind)
 
     @contextlib.contextmanager
     def _worker(self, record: Record, role: Role) -> Iterator[Any]:

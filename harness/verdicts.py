@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from harness.errors import StoreError
 from harness.frame import SampleReader, concat, records_df, scores_of, spread
+from harness.noise import Noise, noise_from_json
 from harness.schema import Record, Status, Unmeasured
 from harness.stats.compare import speed_verdict
 from harness.stats.estimate import Estimate, NotEnough, log_ratios, prefer_clean, speedup
+from harness.stats.noise import floor
 from harness.stats.quality import Kept, quality_verdict
-from harness.store import Run, find_runs, read_run
+from harness.store import RUN_FILE, Run, find_runs, read_run
 
 
 def load(path: str | Path = "results") -> pd.DataFrame:
@@ -32,7 +36,10 @@ def load(path: str | Path = "results") -> pd.DataFrame:
       ``_scope``, and ``speedup_all`` with its interval from all rounds, disturbed ones included;
     * ``technique_speedup`` and the same suffixes: over the same backend's plain row;
     * ``quality_change`` (negative is worse) with interval, ``quality_verdict`` (``kept``, ``lost``,
-      ``inconclusive``), ``quality_flips`` (share of examples whose score changed), ``quality_n_needed``.
+      ``inconclusive``), ``quality_flips`` (share of examples whose score changed), ``quality_n_needed``;
+    * ``noise_floor``: the smallest relative difference to the baseline that the host resolves at this trial's
+      replicates and rounds, from the noise measured before the run; missing with the command that measures it.
+      No speed verdict claims below it.
 
     Raises UserError when there are no results at ``path`` and StoreError when they are damaged.
     """
@@ -44,7 +51,10 @@ def run_df(run: Run) -> pd.DataFrame:
     frame = records_df(run)
     if not len(frame):
         return frame
-    settings = {e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"]) for e in run.header["experiments"]}
+    noise = _noise_by_threads(run)
+    settings = {
+        e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"], noise) for e in run.header["experiments"]
+    }
     samples = SampleReader(run)
     extra: list[dict[str, Any]] = []
     for record in run.records:
@@ -59,6 +69,16 @@ def run_df(run: Run) -> pd.DataFrame:
 class _Settings:
     margin: float
     quality_margin: float
+    noise: Mapping[int, Noise]  # by thread count
+
+
+def _noise_by_threads(run: Run) -> dict[int, Noise]:
+    """Return the noise that had been measured on the run's host when it began; none in runs of older versions."""
+    try:
+        entries = [noise_from_json(entry) for entry in run.header.get("noise", [])]
+    except ValueError as error:
+        raise StoreError(f"{run.directory / RUN_FILE} is damaged: {error}") from error
+    return {entry.threads: entry for entry in entries if entry.host == run.header["host"]["id"]}
 
 
 def _comparisons(
@@ -68,8 +88,12 @@ def _comparisons(
     plain = _plain_row(record, peers)
     missing: dict[str, str] = {}
     row: dict[str, Any] = {"margin": settings.margin, "quality_margin": settings.quality_margin}
-    row |= _speed("speedup", record, baseline, settings.margin, samples, missing)
-    row |= _speed("technique_speedup", record, plain, settings.margin, samples, missing)
+    row |= _speed("speedup", record, baseline, settings, samples, missing)
+    row |= _speed("technique_speedup", record, plain, settings, samples, missing)
+    least = _floor(record, baseline, settings.noise, samples)
+    if isinstance(least, NotEnough):
+        missing["noise_floor"] = least.reason
+    row["noise_floor"] = None if isinstance(least, NotEnough) else least
     row |= _quality(run, record, baseline, settings.quality_margin, missing)
     return {**row, "missing": missing}
 
@@ -97,7 +121,7 @@ def _speed(
     prefix: str,
     record: Record,
     reference: Record | None,
-    margin: float,
+    settings: _Settings,
     samples: SampleReader,
     missing: dict[str, str],
 ) -> dict[str, Any]:
@@ -106,7 +130,9 @@ def _speed(
     blank = isinstance(estimate, NotEnough)
     if isinstance(estimate, NotEnough):
         missing[prefix] = estimate.reason
-    verdict = None if blank else speed_verdict(estimate, margin)
+    least = _floor(record, reference, settings.noise, samples)
+    known = None if isinstance(least, NotEnough) else least
+    verdict = None if blank else speed_verdict(estimate, settings.margin, known)
     return {
         **row,
         f"{prefix}_verdict": None if verdict is None else str(verdict.verdict),
@@ -116,6 +142,31 @@ def _speed(
         f"{prefix}_scope": None if isinstance(estimate, NotEnough) else estimate.scope,
         f"{prefix}_clean": clean,
     }
+
+
+def _floor(
+    record: Record, reference: Record | None, noise: Mapping[int, Noise], samples: SampleReader
+) -> float | NotEnough:
+    """Return the noise floor of a comparison at its own replicates and rounds.
+
+    Where the two sides have different numbers of threads, the noisier one counts.
+    """
+    timing = record.timing
+    if isinstance(timing, Unmeasured):
+        return NotEnough(timing.reason)
+    if record.trial.device != "cpu":
+        return NotEnough("noise is measured for the CPU only")
+    used = {r.trial.threads for r in (record, reference) if r is not None}
+    for threads in sorted(used - noise.keys()):
+        return NotEnough(
+            f"not measured for {threads} thread{'s' if threads > 1 else ''} on this host: "
+            f"harness doctor --noise --threads {threads}"
+        )
+    medians = [samples.medians(timing, timing.group, record.trial.name, clean=clean) for clean in (True, False)]
+    clean, everything = ([np.array(list(m.values())) for m in replicates] for replicates in medians)
+    chosen, _ = prefer_clean(clean, everything)
+    rounds = sum(len(c) for c in chosen) / len(chosen)
+    return max(floor(noise[t].within, noise[t].between, len(chosen), rounds) for t in used)
 
 
 def _ratio(

@@ -20,7 +20,6 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,13 +27,13 @@ from harness.artifacts import REFERENCE, intact, read_description
 from harness.backends import BACKENDS
 from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
 from harness.cache import Cache
+from harness.dataset import TestData, numbered, read_card, read_test_data
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
 from harness.measure.memory import peak_rss_bytes, reset_peak, rss_bytes
 from harness.measure.quality import METRICS
 from harness.protocol import Message, receive, send, sentence_of, status_of, trial_from_message
 from harness.schema import FIDELITY_BOUND, Trial
 from harness.workloads.base import WORKLOADS
-from harness.zoo import import_file
 
 PR_SET_PDEATHSIG = 1
 DISTINCT_BATCHES = 8
@@ -50,7 +49,7 @@ class Worker:
         self._trial: Trial | None = None
         self._session: Session | None = None
         self._directory = Path()
-        self._test: dict[str, Any] = {}
+        self._test_path = Path()
 
     def serve(self) -> None:
         """Answer each command with one reply; a failed command is answered with its status and reason."""
@@ -79,12 +78,20 @@ class Worker:
         def report(step: str) -> None:
             send(self._connection, {"event": "step", "name": step})
 
-        built = Builder(trial_from_message(trial), seed, Cache(Path(cache)), report).build()
+        builder = Builder(trial_from_message(trial), seed, Cache(Path(cache)), report)
+        built = builder.build()
         return {
             "artifact": dataclasses.asdict(built.artifact),
             "directory": str(built.directory),
             "test_data": str(built.test_data),
+            "fingerprint": builder.fingerprint,
         }
+
+    def _do_inspect(self, trial: Message) -> Message:
+        """Look at a user's model; returns the parts of an ``Inspection``."""
+        from harness.inspection import inspect_model
+
+        return dataclasses.asdict(inspect_model(trial_from_message(trial)))
 
     # -- measure ---------------------------------------------------------------------------------------------
 
@@ -97,7 +104,7 @@ class Worker:
         if isinstance(probe, Unavailable):
             raise UnsupportedError(probe.reason)
         backend.import_runtime()
-        self._test = {"path": test_data}
+        self._test_path = Path(test_data)
         gc.collect()
         return {"floor_bytes": rss_bytes()}
 
@@ -113,7 +120,9 @@ class Worker:
             raise HarnessError(f"the artifact in {self._directory} is damaged; delete the folder to build it anew")
         description = read_description(self._directory, cached=True)
         if description.code:
-            import_file(Path(description.code[1]))
+            from harness.targets import import_place  # only a pickled module needs its own code
+
+            import_place(description.code, trial.source.path if trial.source else "")
         options = SessionOptions(trial.threads, trial.options)
         reset_peak()
         began = time.perf_counter()
@@ -143,32 +152,40 @@ class Worker:
         kind = read_description(self._directory, cached=True).fidelity
         bound = FIDELITY_BOUND[kind]
         with np.load(self._directory / REFERENCE) as stored:
-            inputs = _numbered(stored, "input")
-            expected = _numbered(stored, "output")
+            inputs = numbered(stored, "input")
+            expected = numbered(stored, "output")
         error = relative_error(session(inputs), expected)
         if bound is not None and error > bound:
             raise InvalidOutputError(
                 f"outputs differ from the reference by {error:.3g} (relative), the bound for '{kind}' is {bound:g}"
             )
-        return {"kind": kind, "relative_error": error, "bound": bound, "n": len(inputs[0])}
+        return {"kind": kind, "relative_error": error, "bound": bound, "n": int(np.atleast_1d(inputs[0]).shape[0])}
 
-    def _do_evaluate(self, metric: str, output: str) -> Message:
+    def _do_evaluate(self, output: str) -> Message:
         """Run the whole test split; writes predictions and scores (npz) and returns the mean and n."""
         session, trial = self._require_session(), self._require_trial()
-        judge = METRICS.get(metric)
-        inputs, targets = self._load_test()
-        n, size = len(targets), trial.batch_size
+        metric = read_card(self._test_path).metric
+        if metric is None:
+            raise HarnessError("this test data has no metric; do not send 'evaluate'")
+        judge, data = METRICS.get(metric), self._load_test()
+        n, size = len(data.split), trial.batch_size
         predictions, scores = [], []
         for start in range(0, n, size):
-            index = np.arange(start, start + size) % n  # the last batch is filled up, and cut after the run
             keep = min(size, n - start)
-            outputs = session(tuple(np.ascontiguousarray(a[index]) for a in inputs))
+            outputs = session(data.split.batch(size, start))  # the last batch is filled up, and cut after the run
+            outputs = tuple(o[np.newaxis] for o in outputs) if data.split.stacked else outputs
             outputs = tuple(o[:keep] for o in outputs)
             _check_finite(outputs)
             predictions.append(judge.predict(outputs))
-            scores.append(judge.score(outputs, targets[start : start + keep]))
+            scores.append(judge.score(outputs, data.right(start, keep)))
         values = np.concatenate(scores)
-        np.savez(output, prediction=np.concatenate(predictions), target=targets, score=values)
+        arrays = {"score": values}
+        kept = [p for p in predictions if p is not None]
+        if kept:
+            arrays["prediction"] = np.concatenate(kept)
+        if data.split.targets is not None:
+            arrays["target"] = data.split.targets
+        np.savez(output, **arrays)  # type: ignore[arg-type]
         return {"value": float(values.mean()), "n": n}
 
     def _do_ready(self) -> Message:
@@ -189,16 +206,13 @@ class Worker:
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
-    def _load_test(self) -> tuple[Arrays, Any]:
-        with np.load(self._test["path"]) as stored:
-            return _numbered(stored, "input"), stored["targets"]
+    def _load_test(self) -> TestData:
+        return read_test_data(self._test_path)
 
     def _batches(self, most: int) -> list[Arrays]:
-        inputs, targets = self._load_test()
-        n, size = len(targets), self._require_trial().batch_size
-        count = max(1, min(most, n // size))
-        index = [np.arange(i * size, (i + 1) * size) % n for i in range(count)]
-        return [tuple(np.ascontiguousarray(a[rows]) for a in inputs) for rows in index]
+        split, size = self._load_test().split, self._require_trial().batch_size
+        count = max(1, min(most, len(split) // size))
+        return [split.batch(size, i * size) for i in range(count)]
 
     def _require_trial(self) -> Trial:
         if self._trial is None:
@@ -231,11 +245,6 @@ def _check_finite(outputs: Arrays) -> None:
         if np.issubdtype(output.dtype, np.floating) and not np.isfinite(output).all():
             share = 1.0 - float(np.isfinite(output).mean())
             raise InvalidOutputError(f"output {i} is not finite in {100 * share:.0f} % of its values (NaN or infinity)")
-
-
-def _numbered(stored: Any, prefix: str) -> Arrays:
-    names = [name for name in stored.files if name.startswith(prefix + "_")]
-    return tuple(stored[f"{prefix}_{i}"] for i in range(len(names)))
 
 
 def pin(cores: set[int]) -> None:

@@ -48,7 +48,7 @@ ARTIFACT = Artifact(
     fidelity=Fidelity.QUANTIZED,
     versions={"onnxruntime": "1.20.0"},
     cached=True,
-    code=("harness_models_digits_cnn", "/models/digits_cnn.py"),
+    code="/models/digits_cnn.py",
 )
 TRIAL = Trial(
     name="ort-int8",

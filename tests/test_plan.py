@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import SuiteError
-from harness.plan import BackendEntry, Catalog, Experiment, ModelEntry, PassEntry, plan
-from harness.suite import parse_suite
+from harness.errors import SuiteError, UnknownNameError
+from harness.plan import BackendEntry, Catalog, Experiment, ModelCard, PassEntry, plan
+from harness.schema import ModelSource
+from harness.suite import ModelEntry, parse_suite
 
 HEAD = """\
 suite: s
@@ -32,15 +34,30 @@ def lowered(only: str) -> PassEntry:
     return PassEntry("lowered", lambda params: None, lambda b: None if b == only else f"not on {b}")
 
 
+CARDS = {
+    "net": ModelCard("net", 0.01, lambda: None),
+    "absent": ModelCard("absent", 0.01, lambda: "scikit-learn not installed"),
+}
+
+
+def cards(entry: ModelEntry, base: Path) -> ModelCard:
+    if entry.onnx is not None:
+        source = ModelSource("onnx", str(base / entry.onnx))
+        return ModelCard(entry.name or "file", 0.01, lambda: None, "onnx", source)
+    if entry.zoo not in CARDS:
+        raise UnknownNameError("model", str(entry.zoo), CARDS)
+    return CARDS[entry.zoo]
+
+
 CATALOG = Catalog(
-    models={
-        "net": ModelEntry(0.01, lambda: None),
-        "absent": ModelEntry(0.01, lambda: "scikit-learn not installed"),
-    },
+    model=cards,
     backends={
-        "torch": BackendEntry({"channels_last": (False, True), "note": ()}, lambda interpreter: None),
-        "ort": BackendEntry({}, lambda interpreter: None if interpreter is None else f"{interpreter} lacks ort"),
-        "vino": BackendEntry({}, lambda interpreter: "openvino not installed"),
+        "torch": BackendEntry(
+            {"channels_last": (False, True), "note": ()},
+            lambda interpreter, form: None if form == "torch" else "no torch module",
+        ),
+        "ort": BackendEntry({}, lambda interpreter, form: f"{interpreter} lacks ort" if interpreter else None),
+        "vino": BackendEntry({}, lambda interpreter, form: "openvino not installed"),
     },
     passes={"prune": takes("amount"), "cast": takes(), "quantize": lowered("ort")},
     cores=2,
@@ -217,8 +234,8 @@ def test_what_does_not_exist_is_refused_at_its_line(body: str, line: int, messag
 
 
 def test_an_unknown_model_is_refused_at_its_line() -> None:
-    with pytest.raises(SuiteError, match=r"s\.yaml:4: unknown model 'net'; did you mean 'nest'\?"):
-        planned(catalog=replace(CATALOG, models={"nest": ModelEntry(0.01, lambda: None)}))
+    with pytest.raises(SuiteError, match=r"s\.yaml:4: unknown model 'nett'; did you mean 'net'\?"):
+        plan(parse_suite(HEAD.replace("net", "nett"), "s.yaml"), CATALOG)
 
 
 def test_an_option_without_listed_values_takes_any() -> None:
@@ -273,3 +290,33 @@ def test_a_row_with_options_does_not_stand_in_for_the_plain_row() -> None:
     body = "    baseline: {name: nhwc, backend: torch, options: {channels_last: true}}\n"
     body += variants("{name: pruned, backend: torch, passes: [prune]}")
     assert names(body) == ["nhwc", "torch", "pruned"]
+
+
+ONNX = """\
+suite: s
+experiments:
+  - name: e
+    model: {onnx: some.onnx}
+    variants:
+      - {name: int8, backend: ort, passes: [quantize]}
+      - {name: pruned, backend: ort, passes: [prune]}
+      - {name: eager, backend: torch}
+    baseline: {backend: ort}
+"""
+
+
+def test_an_onnx_file_takes_no_torch_passes_and_no_torch_backend() -> None:
+    [experiment] = plan(parse_suite(ONNX, "s.yaml"), CATALOG)
+    reasons = {t.name: t.unsupported for t in experiment.trials}
+    assert reasons == {
+        "ort": None,
+        "int8": None,
+        "pruned": "prune changes a torch module, and file is an ONNX file",
+        "eager": "no torch module",
+    }
+
+
+def test_a_model_of_the_users_own_is_carried_by_every_trial_with_its_place() -> None:
+    [experiment] = plan(parse_suite(ONNX, "/data/s.yaml"), CATALOG)
+    assert experiment.model == "file"
+    assert {t.source for t in experiment.trials} == {ModelSource("onnx", "/data/some.onnx")}

@@ -251,6 +251,44 @@ def test_another_artifact_is_never_added_to_the_samples_of_the_first(tmp_path: P
     assert found["base"].status is Status.OK
 
 
+MINE = """
+import dataclasses
+from harness.zoo import load_model
+
+class Times:
+    scale = {scale}
+    def __call__(self, inputs):
+        return inputs * self.scale
+
+def make():
+    return dataclasses.replace(load_model("_fake"), build=lambda seed: Times())
+"""
+
+
+def test_a_model_that_was_changed_since_is_refused(tmp_path: Path) -> None:
+    model = tmp_path / "mine.py"
+    model.write_text(MINE.format(scale=2.0))
+    suite = parse_suite(SUITE.replace("_fake", "{python: 'mine.py:make'}"), str(tmp_path / "cut.yaml"))
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, TrialExamined):
+            raise KeyboardInterrupt
+
+    planned = plan(suite, catalog())
+    with pytest.raises(KeyboardInterrupt):
+        runner(tmp_path, interrupt).run("cut", 0, planned)
+    [directory] = (tmp_path / "results").iterdir()
+    before = (directory / JOURNAL_FILE).read_text()
+    model.write_text(MINE.format(scale=3.0))
+    with pytest.raises(UserError, match=r"was changed since the run started.*start a new run"):
+        runner(tmp_path).resume(directory, planned)
+    assert (directory / JOURNAL_FILE).read_text() == before
+    assert not read_run(directory).records
+    model.write_text(MINE.format(scale=2.0))
+    runner(tmp_path).resume(directory, planned)
+    assert is_complete(read_run(directory))
+
+
 def test_half_written_lines_are_dropped_before_going_on(tmp_path: Path) -> None:
     directory = interrupted(tmp_path, lambda e: isinstance(e, ReplicateStarted))
     for name in (RECORDS_FILE, JOURNAL_FILE):

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import OutOfMemoryError, UnsupportedError
+from harness.zoo import Form
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -47,6 +48,7 @@ class LowerRequest:
         directory: an empty folder for the artifact's files.
         options: the variant's options for this backend.
         threads: intra-op threads of the later session, for a backend that bakes them in (``static_threads``).
+        batched: whether the first axis of every input is the batch.
     """
 
     example_inputs: Arrays
@@ -55,6 +57,7 @@ class LowerRequest:
     directory: Path
     options: Mapping[str, Any]
     threads: int = 1
+    batched: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,15 +93,16 @@ class Backend(ABC):
     summary: ClassVar[str]
     format: ClassVar[str]
     distributions: ClassVar[tuple[str, ...]]  # needed to measure; their versions enter the cache key
-    build_distributions: ClassVar[tuple[str, ...]] = ()  # needed to build as well
+    forms: ClassVar[Mapping[Form, tuple[str, ...]]]  # what it can lower → distributions that takes as well
     extra: ClassVar[str] = ""  # the extra of pyproject.toml that installs them
+    unpickles: ClassVar[bool] = False  # whether the measured process needs the code of the module's classes
     static_batch: ClassVar[bool] = False  # whether the batch size is baked into the artifact
     static_threads: ClassVar[bool] = False  # whether the thread count is baked into the artifact
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # name → allowed values, the default first; () for any
 
-    def probe(self, role: Literal["build", "measure"]) -> Available | Unavailable:
-        """Say whether this interpreter can do ``role``, without importing the runtime."""
-        needed = self.distributions + (self.build_distributions if role == "build" else ())
+    def probe(self, role: Literal["build", "measure"], form: Form = "torch") -> Available | Unavailable:
+        """Say whether this interpreter can do ``role`` for a model of ``form``, without importing the runtime."""
+        needed = self.distributions + (self.forms.get(form, ()) if role == "build" else ())
         versions, missing = distribution_versions(needed)
         if missing:
             hint = f"pip install 'optimization-harness[{self.extra}]'" if self.extra else "install them"

@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.backends.base import Arrays, Backend, LowerRequest, Session, SessionOptions
 from harness.errors import OutOfMemoryError, UnsupportedError
+from harness.zoo import Form
 
 FAULTS = ("exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
 
@@ -29,6 +30,7 @@ class FakeBackend(Backend):
     summary = "known cost and known faults, for the tests and the selftest"
     format = "fake-json"
     distributions = ()
+    forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ()}
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(
         ("spin_s", "work", "slowdown", "fault", "fault_after"), ()
     )

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from harness.backends.base import (
     Arrays,
@@ -21,6 +21,7 @@ from harness.backends.base import (
 )
 from harness.backends.torch_eager import precision_of, set_threads, to_arrays
 from harness.errors import UnsupportedError
+from harness.zoo import Form
 
 PACKAGE_FILE = "model.pt2"
 _THREADS = "harness_threads"
@@ -38,16 +39,17 @@ class InductorBackend(Backend):
     summary = "PyTorch compiled ahead of time by AOTInductor"
     format = "aoti-package"
     distributions = ("torch",)
+    forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ()}
     extra = "torch"
     static_batch = True
     static_threads = True
 
-    def probe(self, role: Literal["build", "measure"]) -> Available | Unavailable:
+    def probe(self, role: Literal["build", "measure"], form: Form = "torch") -> Available | Unavailable:
         """Say whether torch is here and, to build, a C++ compiler."""
         compiler = os.environ.get("CXX", "g++")
         if role == "build" and shutil.which(compiler) is None:
             return Unavailable(f"no C++ compiler '{compiler}': apt-get install g++")
-        return super().probe(role)
+        return super().probe(role, form)
 
     def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
         """Return OpenMP's threads, and one compile job: no pool of processes that outlives the build."""

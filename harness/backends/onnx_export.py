@@ -8,10 +8,7 @@ import numpy as np
 
 from harness.backends.base import LowerRequest, first_line, raise_if_out_of_memory
 from harness.errors import UnsupportedError
-
-MODEL_FILE = "model.onnx"
-# A protocol buffer holds 2 GB at most; above this, weights go to a file beside the graph.
-EXTERNAL_DATA_BYTES = 1_500_000_000
+from harness.onnx_files import EXTERNAL_DATA_BYTES, MODEL_FILE
 
 
 def export_onnx(module: Any, request: LowerRequest, *, dynamic_batch: bool) -> None:
@@ -37,8 +34,8 @@ def export_onnx(module: Any, request: LowerRequest, *, dynamic_batch: bool) -> N
             tuple(torch.from_numpy(a) for a in arrays),
             path,
             dynamo=True,
-            input_names=request.input_names,
-            output_names=request.output_names,
+            input_names=request.input_names or None,
+            output_names=request.output_names or None,
             dynamic_shapes=tuple({0: batch} for _ in arrays) if dynamic_batch else None,
             external_data=sum(t.numel() * t.element_size() for t in tensors) > EXTERNAL_DATA_BYTES,
             verbose=False,

@@ -16,8 +16,10 @@ from harness.backends.base import (
     first_line,
     raise_if_out_of_memory,
 )
-from harness.backends.onnx_export import MODEL_FILE, export_onnx
+from harness.backends.onnx_export import export_onnx
 from harness.errors import UnsupportedError
+from harness.onnx_files import MODEL_FILE, copy_onnx
+from harness.zoo import Form, OnnxFile
 
 PROVIDER = "CPUExecutionProvider"
 _FORMATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
@@ -34,7 +36,7 @@ class OnnxRuntimeBackend(Backend):
     summary = "ONNX Runtime, CPU provider"
     format = "onnx"
     distributions = ("onnxruntime",)
-    build_distributions = ("torch", "onnx", "onnxscript")
+    forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ("torch", "onnx", "onnxscript"), "onnx": ("onnx",)}
     extra = "onnxruntime"
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"graph_optimization": ("all", "extended", "basic", "disable")}
 
@@ -43,8 +45,14 @@ class OnnxRuntimeBackend(Backend):
         import onnxruntime  # noqa: F401
 
     def lower(self, module: Any, request: LowerRequest) -> None:
-        """Export to ``model.onnx``; raises UnsupportedError where the batch size cannot be free."""
-        export_onnx(module, request, dynamic_batch=True)
+        """Export to ``model.onnx``, or take an ONNX file as it is.
+
+        Raises UnsupportedError where the batch size cannot be free.
+        """
+        if isinstance(module, OnnxFile):
+            copy_onnx(module.path, request.directory)
+        else:
+            export_onnx(module, request, dynamic_batch=request.batched)
 
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Create the session; raises UnsupportedError when an operator or its data type has no kernel."""
@@ -99,7 +107,7 @@ class OnnxRuntimeSession(Session):
         import onnxruntime
 
         quantized = self._session.get_modelmeta().producer_name == "onnx.quantize"
-        declared = self._session.get_inputs()[0].type
+        declared = self._session.get_inputs()[0].type if self._names else "no inputs"
         return {
             "threads": self._threads,
             "provider": ", ".join(self._session.get_providers()),

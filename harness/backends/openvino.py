@@ -15,8 +15,10 @@ from harness.backends.base import (
     as_arrays,
     raise_if_out_of_memory,
 )
-from harness.backends.onnx_export import MODEL_FILE, export_onnx
+from harness.backends.onnx_export import export_onnx
 from harness.errors import UnsupportedError
+from harness.onnx_files import MODEL_FILE, copy_onnx
+from harness.zoo import Form, OnnxFile
 
 _FORMATS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
@@ -32,7 +34,7 @@ class OpenVinoBackend(Backend):
     summary = "OpenVINO, CPU device"
     format = "onnx"
     distributions = ("openvino",)
-    build_distributions = ("torch", "onnx", "onnxscript")
+    forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ("torch", "onnx", "onnxscript"), "onnx": ("onnx",)}
     extra = "openvino"
     static_batch = True
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"precision": ("f32", "bf16")}
@@ -42,8 +44,14 @@ class OpenVinoBackend(Backend):
         import openvino  # noqa: F401
 
     def lower(self, module: Any, request: LowerRequest) -> None:
-        """Export to ``model.onnx``; raises UnsupportedError where that is impossible."""
-        export_onnx(module, request, dynamic_batch=False)
+        """Export to ``model.onnx``, or copy an ONNX file with its free axes fixed.
+
+        Raises UnsupportedError where that is impossible.
+        """
+        if isinstance(module, OnnxFile):
+            copy_onnx(module.path, request.directory, shapes=[a.shape for a in request.example_inputs])
+        else:
+            export_onnx(module, request, dynamic_batch=False)
 
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Read and compile the model; raises UnsupportedError when OpenVINO refuses it."""

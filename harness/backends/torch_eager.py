@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +17,7 @@ from harness.backends.base import (
     as_arrays,
     raise_if_out_of_memory,
 )
+from harness.zoo import Form
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,9 @@ class TorchBackend(Backend):
     summary = "eager PyTorch in inference mode"
     format = "torch-module"
     distributions = ("torch",)
+    forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ()}
     extra = "torch"
+    unpickles = True
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"channels_last": (False, True)}
 
     def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
@@ -115,15 +118,21 @@ def set_threads(threads: int) -> None:
 
 
 def to_arrays(outputs: Any) -> Arrays:
-    """Return a module's outputs (a tensor, a sequence or a mapping of them) as contiguous host arrays.
+    """Return a module's outputs (a tensor, or sequences and mappings of them) as contiguous host arrays, flat.
 
-    numpy has no bfloat16: such outputs become float32.
+    What is no tensor (a None, a setting) is left out. numpy has no bfloat16: such outputs become float32.
     """
-    if isinstance(outputs, Mapping):
-        outputs = tuple(outputs.values())
-    if not isinstance(outputs, (tuple, list)):
-        outputs = (outputs,)
-    return as_arrays([_to_array(tensor) for tensor in outputs])
+    return as_arrays([_to_array(tensor) for tensor in _tensors(outputs)])
+
+
+def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    if hasattr(outputs, "detach"):
+        yield outputs
+    elif isinstance(outputs, Mapping):
+        yield from _tensors(list(outputs.values()))
+    elif isinstance(outputs, (tuple, list)):
+        for item in outputs:
+            yield from _tensors(item)
 
 
 def _to_array(tensor: torch.Tensor) -> Any:

@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from harness import __version__
-from harness.cli import list_, plan, run, selftest, show
+from harness.cli import doctor, list_, plan, report, run, selftest, show, try_
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -19,10 +19,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("run")(run.run)
+app.command("try")(try_.try_)
 app.command("plan")(plan.plan)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("list")(list_.list_)
 app.command("selftest")(selftest.selftest)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(value: bool) -> None:

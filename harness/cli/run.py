@@ -104,13 +104,13 @@ def _finish(name: str, results: Path, cache: Path | None, watch: _Watch, told: C
     """Do what is missing of a run and return its folder."""
     from harness import catalog
     from harness.cache import default_root
-    from harness.cli.find import find
+    from harness.cli.find import find_run
     from harness.header import is_complete, suite_of
     from harness.plan import plan
     from harness.runner import Runner, RunOptions
     from harness.store import read_run
 
-    directory = find(name, results)
+    directory = find_run(name, results)
     stored = read_run(directory)
     if is_complete(stored):
         if told is not None:

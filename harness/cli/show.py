@@ -12,7 +12,7 @@ from rich.table import Table
 
 from harness import units
 from harness.cli.console import CONSOLE
-from harness.cli.find import find
+from harness.cli.find import find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ def show(
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of the table."),
 ) -> None:
     """Print a run's quality, speed, memory and size with intervals and verdicts."""
-    directory = find(run, results)
+    directory = find_run(run, results)
     if json:
         print_document(directory)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +11,28 @@ from numpy.typing import NDArray
 from harness.errors import InvalidOutputError
 from harness.registry import Registry
 
+Arrays = tuple[NDArray[Any], ...]
+
 
 class Metric(ABC):
-    """A metric that is the mean of a score of each example, so that variants can be compared in pairs."""
+    """A metric that is the mean of a score of each example, so that variants can be compared in pairs.
+
+    ``against`` says what outputs are held against: the data's ``targets``, or the ``reference``, which is the
+    unoptimized model's outputs on the same inputs.
+    """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool]
     unit: ClassVar[str]
+    against: ClassVar[Literal["targets", "reference"]]
+
+    def predict(self, outputs: Arrays) -> NDArray[Any] | None:  # noqa: ARG002
+        """Map the outputs of a batch (first axis n) to the n predictions that are kept; None for nothing to keep."""
+        return None
 
     @abstractmethod
-    def predict(self, outputs: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-        """Map the outputs of a batch (first axis n) to the n predictions that are kept."""
-
-    @abstractmethod
-    def score(self, outputs: tuple[NDArray[Any], ...], targets: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the n scores of a batch."""
+    def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
+        """Return the n scores of a batch. ``right`` is (n,) targets, or a tuple of reference outputs."""
 
 
 class Accuracy(Metric):
@@ -34,17 +41,88 @@ class Accuracy(Metric):
     name = "accuracy"
     higher_is_better = True
     unit = "share"
+    against = "targets"
 
-    def predict(self, outputs: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    def predict(self, outputs: Arrays) -> NDArray[Any]:
         """Return the n class indices with the highest score."""
-        if outputs[0].ndim != 2:
-            raise InvalidOutputError(f"accuracy needs scores of shape (n, classes), got {outputs[0].shape}")
-        return np.asarray(np.argmax(outputs[0], axis=1))
+        return _classes(outputs, self.name)
 
-    def score(self, outputs: tuple[NDArray[Any], ...], targets: NDArray[Any]) -> NDArray[np.float64]:
+    def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
         """Return 1 for a right and 0 for a wrong prediction."""
-        return np.asarray(self.predict(outputs) == targets, dtype=np.float64)
+        return np.asarray(self.predict(outputs) == right, dtype=np.float64)
+
+
+class Top1Agreement(Metric):
+    """Share of examples that get the class which the unoptimized model gives them."""
+
+    name = "top1-agreement"
+    higher_is_better = True
+    unit = "share"
+    against = "reference"
+
+    def predict(self, outputs: Arrays) -> NDArray[Any]:
+        """Return the n class indices with the highest score."""
+        return _classes(outputs, self.name)
+
+    def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
+        """Return 1 for the same class and 0 for another."""
+        return np.asarray(self.predict(outputs) == self.predict(right), dtype=np.float64)
+
+
+class CosineAgreement(Metric):
+    """Cosine similarity of an example's outputs with the unoptimized model's, averaged over the outputs.
+
+    Integer and Boolean outputs count by their share of equal elements. Two zero vectors agree fully.
+    """
+
+    name = "cosine-agreement"
+    higher_is_better = True
+    unit = "cosine"
+    against = "reference"
+
+    def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
+        """Return the n similarities, in −1 … 1. Raises InvalidOutputError for another number of outputs or shape."""
+        if [o.shape for o in outputs] != [r.shape for r in right]:
+            raise InvalidOutputError(
+                f"outputs have shapes {[o.shape for o in outputs]}, the unoptimized model's {[r.shape for r in right]}"
+            )
+        similarities = [_similarity(o, r) for o, r in zip(outputs, right, strict=True)]
+        return np.asarray(np.mean(similarities, axis=0), dtype=np.float64)
+
+
+def _classes(outputs: Arrays, metric: str) -> NDArray[Any]:
+    if outputs[0].ndim != 2:
+        raise InvalidOutputError(f"{metric} needs scores of shape (n, classes), got {outputs[0].shape}")
+    return np.asarray(np.argmax(outputs[0], axis=1))
+
+
+def _similarity(got: NDArray[Any], want: NDArray[Any]) -> NDArray[np.float64]:
+    n = len(got)
+    if got.size == 0:
+        return np.ones(n)
+    if got.dtype.kind not in "fc":
+        return np.asarray((got == want).reshape(n, -1).mean(axis=1), dtype=np.float64)
+    a, b = got.reshape(n, -1).astype(np.float64), want.reshape(n, -1).astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+    cosine = np.divide((a * b).sum(axis=1), norms, out=np.zeros(n), where=norms > 0)
+    return np.where(both_zero, 1.0, np.clip(cosine, -1.0, 1.0))
+
+
+def agreement_metric(expected: Arrays) -> str:
+    """Return the metric that fits reference outputs: classes where they are probabilities, else similarity."""
+    first = expected[0]
+    probabilities = (
+        len(expected) == 1
+        and first.ndim == 2
+        and first.shape[1] > 1
+        and first.dtype.kind == "f"
+        and bool((first >= 0).all())
+        and bool(np.allclose(first.sum(axis=1), 1.0, atol=1e-3))
+    )
+    return Top1Agreement.name if probabilities else CosineAgreement.name
 
 
 METRICS: Registry[Metric] = Registry("metric")
-METRICS.add(Accuracy.name, Accuracy())
+for _metric in (Accuracy(), Top1Agreement(), CosineAgreement()):
+    METRICS.add(_metric.name, _metric)

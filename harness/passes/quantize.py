@@ -10,21 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from harness.errors import InvalidOutputError
+from harness.errors import InvalidOutputError, UnsupportedError
+from harness.onnx_files import EXTERNAL_DATA_BYTES, MODEL_FILE, external_files
 from harness.passes.base import BuildContext, Pass, register, require_count
 from harness.schema import Fidelity
 
 if TYPE_CHECKING:
     import onnx
 
-MODEL_FILE = "model.onnx"
-# A protocol buffer holds 2 GB at most; above this, weights go to a file beside the graph.
-EXTERNAL_DATA_BYTES = 1_500_000_000
 CALIBRATION_BATCH = 32
 
 Calibration = Literal["minmax", "entropy", "percentile"]
 
 _WEIGHTED = ("Attention", "Conv", "ConvTranspose", "Gemm", "LSTM", "MatMul")
+_QUANTIZED = {
+    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul",
+    "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QLinearConv", "QLinearMatMul",
+    "QuantizeLinear",
+}  # fmt: skip
+OPSET = 13  # the first in which (De)QuantizeLinear takes a scale per channel
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger", "QAttention")
 
 
@@ -46,7 +50,8 @@ class _OnnxQuantization(Pass):
         """Rewrite ``model.onnx`` and say how many nodes became INT8.
 
         The file is replaced in one step, external data included; nothing temporary stays. Raises
-        InvalidOutputError, with the artifact untouched, when no node could be quantized.
+        InvalidOutputError, with the artifact untouched, when no node could be quantized, and UnsupportedError
+        when the model is quantized already or ONNX Runtime's quantizer cannot take its graph.
         """
         import onnx
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -55,16 +60,23 @@ class _OnnxQuantization(Pass):
         external = _size(source) > EXTERNAL_DATA_BYTES
         with tempfile.TemporaryDirectory(prefix=".quantize-", dir=directory) as temporary:
             prepared = Path(temporary) / "prepared.onnx"
+            _refuse_quantized(source)
+            modern = _at_least_opset(source, OPSET, Path(temporary) / "modern.onnx")
             # The exporter wrote all shapes; symbolic inference would only fail on operators it does not know.
             quant_pre_process(
-                source,
+                modern,
                 prepared,
                 skip_symbolic_shape=True,
                 save_as_external_data=external,
                 all_tensors_to_one_file=True,
             )
             target = Path(temporary) / _free_name(directory)
-            calibration = self._quantize(prepared, target, external, context)
+            try:
+                calibration = self._quantize(prepared, target, external, context)
+            except (KeyError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+                raise UnsupportedError(
+                    f"ONNX Runtime's quantizer cannot take this graph: {type(error).__name__}: {error}"
+                ) from error
             before = onnx.load(str(prepared), load_external_data=False).graph
             after = onnx.load(str(target), load_external_data=False).graph
             weighted = [node.op_type for node in before.node if node.op_type in _WEIGHTED]
@@ -114,18 +126,27 @@ class QuantizeStaticInt8(_OnnxQuantization):
             "percentile": CalibrationMethod.Percentile,
         }
         count = min(self.examples, len(context.data("calibration")))
-        quantize_static(
-            source,
-            target,
-            _reader(context, count),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            # Unsigned activations with signed weights: the one pair with fast x86 kernels.
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            use_external_data_format=external,
-            calibrate_method=methods[self.calibration],
-        )
+
+        def quantize(**more: Any) -> None:
+            quantize_static(
+                source,
+                target,
+                _reader(context, count),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                # Unsigned activations with signed weights: the one pair with fast x86 kernels.
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=external,
+                calibrate_method=methods[self.calibration],
+                **more,
+            )
+
+        try:
+            quantize()
+        except ValueError:
+            # Its adjustment of weights to small biases compares arrays as if they were numbers (1.32).
+            quantize(extra_options={"QDQDisableWeightAdjustForInt32Bias": True})
         return f", ranges by {self.calibration} over {count} examples"
 
     def _count(self, graph: onnx.GraphProto) -> int:
@@ -158,6 +179,38 @@ class QuantizeDynamicInt8(_OnnxQuantization):
         return sum(node.op_type in _DYNAMIC for node in graph.node)
 
 
+def _refuse_quantized(model: Path) -> None:
+    """Raise UnsupportedError when a model holds quantized operators already."""
+    import onnx
+
+    graph = onnx.load(str(model), load_external_data=False).graph
+    found = sorted({node.op_type for node in graph.node if node.op_type in _QUANTIZED})
+    if found:
+        raise UnsupportedError(f"the model is quantized already: it holds {', '.join(found)}")
+
+
+def _at_least_opset(model: Path, opset: int, target: Path) -> Path:
+    """Return a model of at least this opset: the file itself, or one converted to ``target``.
+
+    Raises UnsupportedError when onnx cannot convert it.
+    """
+    import onnx
+
+    loaded = onnx.load(str(model))
+    version = next((item.version for item in loaded.opset_import if item.domain in ("", "ai.onnx")), opset)
+    if version >= opset:
+        return model
+    try:
+        converted = onnx.version_converter.convert_version(loaded, opset)
+    except Exception as error:  # the converter's own errors share no base class
+        raise UnsupportedError(
+            f"INT8 with a scale per channel needs opset {opset}, and this model of opset {version} "
+            f"cannot be converted: {str(error).splitlines()[0]}"
+        ) from error
+    onnx.save(converted, str(target))
+    return target
+
+
 def _reader(context: BuildContext, count: int) -> Any:
     """Return a calibration data reader over the first ``count`` examples.
 
@@ -167,7 +220,7 @@ def _reader(context: BuildContext, count: int) -> Any:
 
     split = context.data("calibration")
     names = context.model.input_names
-    size = max(n for n in range(1, CALIBRATION_BATCH + 1) if count % n == 0)
+    size = 1 if split.stacked else max(n for n in range(1, CALIBRATION_BATCH + 1) if count % n == 0)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # its base is untyped
         def __init__(self) -> None:
@@ -181,18 +234,8 @@ def _reader(context: BuildContext, count: int) -> Any:
     return Reader()
 
 
-def _external_files(model: Path) -> list[Path]:
-    """Return the files beside a model that hold its weights."""
-    import onnx
-    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-    graph = onnx.load(str(model), load_external_data=False).graph
-    names = {ExternalDataInfo(tensor).location for tensor in graph.initializer if uses_external_data(tensor)}
-    return [model.parent / name for name in sorted(names)]
-
-
 def _size(model: Path) -> int:
-    return sum(path.stat().st_size for path in (model, *_external_files(model)))
+    return sum(path.stat().st_size for path in (model, *external_files(model)))
 
 
 def _free_name(directory: Path) -> str:
@@ -203,8 +246,8 @@ def _free_name(directory: Path) -> str:
 
 def _replace(old: Path, new: Path) -> None:
     """Put a model in another's place: its data first, then the graph in one step, then the old data goes."""
-    stale = _external_files(old)
-    for path in _external_files(new):
+    stale = external_files(old)
+    for path in external_files(new):
         path.replace(old.parent / path.name)
     new.replace(old)
     for path in stale:

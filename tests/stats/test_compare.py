@@ -123,3 +123,77 @@ def test_without_an_estimate_the_verdict_is_inconclusive_for_the_same_reason() -
 def test_a_negative_margin_is_an_error() -> None:
     with pytest.raises(ValueError, match="margin must not be negative"):
         speed_verdict(interval(0.9, 1.1), margin=-0.01)
+
+
+floors = st.floats(0, 0.3)
+
+
+@LAW
+@given(centers, half_widths, scopes, margins, floors)
+def test_swapping_the_sides_swaps_the_verdict_with_a_floor_too(
+    center: float, half: float, scope: Scope, margin: float, floor: float
+) -> None:
+    borders = (math.log1p(margin), math.log1p(PROCESS_MARGIN), math.log1p(floor))
+    ends = (abs(center), abs(center - half), abs(center + half))
+    assume(all(abs(end - border) > 1e-9 for end in ends for border in borders))
+    verdict = speed_verdict(estimate_of(center, half, scope), margin, floor).verdict
+    assert speed_verdict(estimate_of(-center, half, scope), margin, floor).verdict is OPPOSITE[verdict]
+
+
+@LAW
+@given(centers, half_widths, scopes, margins, floors)
+def test_a_floor_only_takes_claims_away_and_says_so(
+    center: float, half: float, scope: Scope, margin: float, floor: float
+) -> None:
+    estimate = estimate_of(center, half, scope)
+    free, held = speed_verdict(estimate, margin), speed_verdict(estimate, margin, floor)
+    if held != free:
+        assert free.verdict is not Speed.INCONCLUSIVE
+        assert held.verdict is Speed.INCONCLUSIVE
+        assert "noise floor" in held.reason
+
+
+@LAW
+@given(centers, half_widths, scopes, margins, floors, floors)
+def test_a_higher_floor_never_allows_a_claim(
+    center: float, half: float, scope: Scope, margin: float, floor: float, more: float
+) -> None:
+    estimate = estimate_of(center, half, scope)
+    low, high = speed_verdict(estimate, margin, floor), speed_verdict(estimate, margin, floor + more)
+    assert high == low or high.verdict is Speed.INCONCLUSIVE
+
+
+@LAW
+@given(centers, half_widths, scopes, margins, floors)
+def test_a_claim_of_a_difference_lies_beyond_the_floor(
+    center: float, half: float, scope: Scope, margin: float, floor: float
+) -> None:
+    estimate = estimate_of(center, half, scope)
+    verdict = speed_verdict(estimate, margin, floor).verdict
+    if verdict in (Speed.FASTER, Speed.SLOWER):
+        assert abs(math.log(estimate.value)) > math.log1p(floor)
+    assert verdict is not Speed.SAME or floor <= margin
+
+
+def test_without_a_floor_or_with_one_of_zero_the_interval_decides() -> None:
+    for low, high in ((1.03, 1.05), (0.90, 0.97), (0.99, 1.01), (1.0, 1.04)):
+        free = speed_verdict(interval(low, high), margin=0.02)
+        assert speed_verdict(interval(low, high), margin=0.02, floor=0.0) == free
+
+
+def test_the_reason_names_the_floor() -> None:
+    small = speed_verdict(estimate_of(math.log(1.04), 0.001, "host"), margin=0.02, floor=0.05)
+    assert small.reason == "a difference of 4.0 % is not beyond this host's noise floor of 5.0 %"
+    slow = speed_verdict(estimate_of(-math.log(1.04), 0.001, "host"), margin=0.02, floor=0.05)
+    assert slow.reason == small.reason
+    same = speed_verdict(interval(0.999, 1.001), margin=0.02, floor=0.05)
+    assert same.reason == "this host's noise floor of 5.0 % exceeds the margin of 2.0 %"
+
+
+def test_too_few_rounds_stay_the_reason_whatever_the_floor() -> None:
+    assert speed_verdict(NotEnough("needs 3 replicates"), margin=0.02, floor=0.5).reason == "needs 3 replicates"
+
+
+def test_a_negative_floor_is_an_error() -> None:
+    with pytest.raises(ValueError, match="floor must not be negative"):
+        speed_verdict(interval(0.9, 1.1), margin=0.02, floor=-0.01)

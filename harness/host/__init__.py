@@ -1,0 +1,1 @@
+"""What this host is like, read from the kernel, and what about it endangers a measurement."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from harness import units
 from harness.cli.console import CONSOLE
+from harness.cli.find import find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +26,27 @@ COLORS = {
 def show(
     run: str = typer.Argument("latest", help="A run's folder, its name in results/, or 'latest'."),
     results: Path = typer.Option(Path("results"), help="Folder of runs."),
+    json: bool = typer.Option(False, "--json", help="Print one JSON document instead of the table."),
 ) -> None:
     """Print a run's quality, speed, memory and size with intervals and verdicts."""
-    from harness.cli.find import find_run
+    directory = find_run(run, results)
+    if json:
+        print_document(directory)
+    else:
+        print_run(directory)
 
-    print_run(find_run(run, results))
+
+def print_document(directory: Path) -> bool:
+    """Print one run as JSON; returns whether every experiment's baseline was measured."""
+    from harness.cli.document import document
+    from harness.store import read_run
+    from harness.verdicts import run_df
+
+    stored = read_run(directory)
+    shown = document(stored, run_df(stored))
+    print(dumps(shown, ensure_ascii=False, allow_nan=False, indent=1))
+    measured = {r["experiment"] for r in shown["rows"] if r["role"] == "baseline" and r["status"] == "ok"}
+    return bool(shown["complete"]) and measured == {e["name"] for e in shown["experiments"]}
 
 
 def print_run(directory: Path) -> bool:

@@ -24,10 +24,11 @@ from harness.trial_run import LOGS, Context
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a run reads and writes."""
+    """Where a run reads and writes; ``models`` is a folder of the user's own, kept for a later resume."""
 
     results: Path
     cache: Path
+    models: Path | None = None
 
 
 class Runner:
@@ -56,7 +57,11 @@ class Runner:
         with host_lock():
             host = host_fingerprint()
             directory = self._options.results / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-            options = {"cache": None if self._options.cache == default_root() else str(self._options.cache.resolve())}
+            chosen = self._options
+            options = {
+                "cache": None if chosen.cache == default_root() else str(chosen.cache.resolve()),
+                "models": None if chosen.models is None else str(chosen.models.resolve()),
+            }
             writer = RunWriter(directory, make_header(suite, seed, experiments, host, source, options))
             self._on_event(RunStarted(directory))
             self._experiments(experiments, writer, host["id"])

@@ -267,11 +267,15 @@ class Suite:
 
 def read_suite(path: Path) -> Suite:
     """Read and validate a suite file; raises SuiteError with file and line."""
+    return parse_suite(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return a suite file's text; raises SuiteError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"cannot be read: {error}", file=str(path)) from error
-    return parse_suite(text, str(path))
 
 
 def parse_suite(text: str, file: str) -> Suite:

@@ -169,11 +169,35 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
         return
     first = measured.iloc[0]
     share = first["dirty_rounds"] / first["rounds"] if first["rounds"] else 0.0
-    CONSOLE.print(
-        f"[dim]{first['replicates']:.0f} replicates, {first['rounds']:.0f} rounds ({100 * share:.0f} % disturbed from "
+    judged = measured[measured["quality_n"].notna()]
+    count = f" (n = {judged.iloc[0]['quality_n']:.0f})" if len(judged) else ""
+    notes = [
+        f"{first['replicates']:.0f} replicates, {first['rounds']:.0f} rounds ({100 * share:.0f} % disturbed from "
         f"outside), stopped by {first['stopped_by']}; margin {100 * first['margin']:g} % speed, "
-        f"{100 * first['quality_margin']:g} pt quality (n = {first['quality_n']:.0f}); "
-        f"memory is the peak over the runtime's floor; * build from the cache[/dim]"
-    )
-    reasons = rows["missing"].iloc[0]
-    CONSOLE.print(f"[dim]energy: unmeasured ({escape(reasons.get('energy_j', 'not reached'))})[/dim]")
+        f"{100 * first['quality_margin']:g} pt quality{count}; "
+        f"memory is the peak over the runtime's floor; * build from the cache",
+        _quality_note(measured),
+        _floor_note(measured),
+        f"energy: unmeasured ({rows['missing'].iloc[0].get('energy_j', 'not reached')})",
+    ]
+    for note in filter(None, notes):
+        CONSOLE.print(f"[dim]{escape(note)}[/dim]")
+
+
+def _quality_note(measured: pd.DataFrame) -> str:
+    from harness.frame import AGREEMENT_NOTES
+
+    judged = measured[measured["quality_metric"].notna()]
+    if not len(judged):
+        return f"quality: unmeasured ({measured.iloc[0]['missing'].get('quality', 'not reached')})"
+    first = judged.iloc[0]
+    note = AGREEMENT_NOTES.get(first["quality_data"], "")
+    return f"quality: {first['quality_metric']}{f', {note}' if note else ''}"
+
+
+def _floor_note(measured: pd.DataFrame) -> str:
+    known = measured["noise_floor"].dropna()
+    if len(known):
+        return f"noise floor of this host: {units.percent(float(known.max()))}; no verdict claims a smaller difference"
+    reasons = [missing["noise_floor"] for missing in measured["missing"] if "noise_floor" in missing]
+    return f"noise floor: {reasons[-1]}" if reasons else ""

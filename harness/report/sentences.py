@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.frame import AGREEMENT_NOTES
 from harness.report.rows import Metric, Row, absent, baseline_of, each, engine_of, estimate, measured, metric_of, needed
 from harness.units import ratio
 
@@ -44,7 +45,7 @@ def answer(rows: pd.DataFrame, planned: Sequence[str] = ()) -> Answer:
     no quality was measured, speed alone decides and the sentence says so.
     """
     base = baseline_of(rows) if len(rows) else None
-    closing = (*_ended_early(rows), *_without_record(rows, planned))
+    closing = (*_meaning(rows), *_ended_early(rows), *_without_record(rows, planned))
     if base is None:
         return Answer(None, "The baseline has no record, so nothing can be compared.", closing)
     if base["status"] != "ok":
@@ -63,6 +64,14 @@ def answer(rows: pd.DataFrame, planned: Sequence[str] = ()) -> Answer:
     passed = faster[faster["speedup"] > best["speedup"]]
     notes = (*_engine(best, rows), *_overlapping(best, proven), *_passed_over(passed, metric), *closing)
     return Answer(str(best["trial"]), _winner(best, base, metric), notes)
+
+
+def _meaning(rows: pd.DataFrame) -> list[str]:
+    """Say what the quality stands for where the data has no targets."""
+    kinds = set(rows["quality_data"].dropna()) if len(rows) else set()
+    notes = [AGREEMENT_NOTES[kind] for kind in sorted(kinds) if kind in AGREEMENT_NOTES]
+    metric = metric_of(rows) if notes else None
+    return [] if metric is None else [f"Quality here is {metric.name} {note}." for note in notes]
 
 
 def _winner(best: Row, base: Row, metric: Metric | None) -> str:

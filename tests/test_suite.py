@@ -207,3 +207,7 @@ def test_an_error_points_at_the_closest_line_that_is_known() -> None:
     assert suite.error("x", "experiments", 0, "model").line == 4
     assert suite.error("x", "experiments", 0, "baseline", "backend").line == 3
     assert suite.error("x", "nothing").line == 1
+
+
+def test_yes_is_no_number_of_threads() -> None:
+    assert "threads: input should be a valid integer, got True" in complaint(HEAD + "    threads: yes\n")

@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint const
 .PHONY: quickstart test check selftest clean
 
 quickstart: $(VENV)/.quickstart
-	$(BIN)/harness run quickstart
+	$(BIN)/harness run quickstart --report reports/quickstart.html
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

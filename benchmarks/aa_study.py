@@ -33,12 +33,13 @@ from typing import Any
 import numpy as np
 
 from harness.cache import default_root
-from harness.coordinator import Block, Coordinator, Ready, Tools
+from harness.coordinator import Coordinator, Group
 from harness.environment import describe, host_fingerprint
-from harness.launcher import Launcher, WorkerProcess
+from harness.launcher import Launcher, WorkerFailure, WorkerProcess
 from harness.measure.contention import Snapshot
 from harness.protocol import Message
-from harness.runner import cores_for, host_lock, out_of_the_way
+from harness.replicate import Block, Ready, Replicate, Tools
+from harness.reserve import cores_for, host_lock, out_of_the_way
 from harness.schema import Trial
 from harness.stats.estimate import Estimate, log_ratios, speedup
 from harness.suite import Measure
@@ -98,15 +99,13 @@ def sequential(ready: Ready, launcher: Launcher) -> tuple[float, int]:
 
 def interleaved(ready: Ready, launcher: Launcher, replicates: int) -> tuple[Estimate, int]:
     """Return the estimate of the coordinator for two live workers, and the calls a side."""
-    blocks: list[Block] = []
+    kept = _Blocks()
     tools = Tools(
         spawn=lambda trial, role: _FixedCalls(launcher(trial, role)),
         now=time.monotonic,
         probe=_undisturbed,
         watched=1,
         cores_for=cores_for,
-        memory_bytes=10**12,
-        sink=lambda *place_and_blocks: blocks.extend(place_and_blocks[-1]),
     )
     # model_construct: one replicate is too few for the product, and wanted here.
     policy = Measure.model_construct(
@@ -119,17 +118,33 @@ def interleaved(ready: Ready, launcher: Launcher, replicates: int) -> tuple[Esti
     )
     pair = [ready, replace(ready, trial=replace(ready.trial, name="b", role="variant"))]
     with out_of_the_way(ready.trial.threads):
-        measured = Coordinator("aa", policy, random.randrange(2**31), tools).measure(pair)
+        measured = Coordinator("aa", policy, random.randrange(2**31), tools, kept).measure([Group(tuple(pair))])
     assert not measured.failures, measured.failures
     ratios = []
     for replicate in range(replicates):
-        a, b = (_medians(blocks, name, replicate) for name in ("a", "b"))
+        a, b = (_medians(kept.blocks, name, replicate) for name in ("a", "b"))
         ratios.append(log_ratios(a, b))
     estimate = speedup(ratios)
     assert isinstance(estimate, Estimate), estimate
     if replicates == 1:  # the plain median over rounds, as the design is usually written
         estimate = replace(estimate, value=math.exp(float(np.median(ratios[0]))))
-    return estimate, sum(len(block.ns) for block in blocks if block.trial == "a")
+    return estimate, sum(len(block.ns) for block in kept.blocks if block.trial == "a")
+
+
+class _Blocks:
+    """Keeps the coordinator's blocks in memory."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+
+    def replicate(self, group: int, replicate: Replicate) -> None:  # noqa: ARG002 (one group)
+        self.blocks.extend(replicate.blocks)
+
+    def stopped(self, group: int, reason: str) -> None:
+        pass
+
+    def failed(self, trial: str, failure: WorkerFailure) -> None:
+        pass
 
 
 class _FixedCalls:

@@ -68,6 +68,7 @@ class Cache:
             return final, True
         final.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{key[:8]}-", dir=final.parent))
+        staging.chmod(final.parent.stat().st_mode)  # as its neighbors: mkdtemp lets nobody else in
         try:
             make(staging)
             try:

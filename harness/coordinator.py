@@ -1,51 +1,36 @@
-"""Interleaved rounds: exactly one worker runs at a time, in random order, round after round.
+"""Replicate after replicate for each group of trials, until the intervals are narrow or the budget is spent.
 
-Everything it depends on is handed in: how workers are started, the clock, the probe for outside disturbance
-and where samples go. So the tests drive it without a process and without sleeping.
+What it reaches is handed to a ``Keeper`` at once, and it can start from what was kept: a run that was cut short
+goes on as if it had not been.
 """
 
 from __future__ import annotations
 
-import random
 import statistics
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from harness.events import Event, ReplicateDone, ReplicateStarted, RoundDone
-from harness.launcher import Spawn, WorkerFailure, WorkerHandle
-from harness.measure.contention import Probe, evidence
-from harness.schema import Trial
+from harness.events import ReplicateDone, ReplicateStarted
+from harness.launcher import WorkerFailure
+from harness.replicate import Ready, Replicate, ReplicateRun, Tools
 from harness.stats.estimate import Estimate, NotEnough, log_ratios, prefer_clean, speedup
 from harness.suite import Measure
 
-MAX_CALLS = 5000
-# After this many rounds per clean round wanted, a busy host is taken as it is and the record says so.
-DIRTY_PATIENCE = 2
-
 
 @dataclass(frozen=True)
-class Ready:
-    """A trial that was built and examined: what timing it needs."""
+class Group:
+    """Trials that are measured together.
 
-    trial: Trial
-    directory: Path
-    test_data: Path
-    peak_bytes: int
+    Attributes:
+        members: the baseline first, unless it failed in an earlier part of the run.
+        earlier: the replicates that are kept already, in order.
+        stopped_by: why measuring of this group ended already; empty while it has not.
+    """
 
-
-@dataclass(frozen=True)
-class Block:
-    """One worker's turn: nanoseconds of each call. ``position`` is its place in the round's random order."""
-
-    trial: str
-    replicate: int
-    round: int
-    position: int
-    dirty: bool
-    ns: tuple[int, ...]
+    members: tuple[Ready, ...]
+    earlier: tuple[Replicate, ...] = ()
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,42 +55,17 @@ class Measured:
     failures: Mapping[str, WorkerFailure]
 
 
-class Sink(Protocol):
-    """Keeps raw samples as soon as a replicate is done."""
+class Keeper(Protocol):
+    """Keeps what was reached, durably, before it returns."""
 
-    def __call__(self, experiment: str, group: int, replicate: int, blocks: Sequence[Block]) -> None:
-        """Write them so that they survive a crash."""
+    def replicate(self, group: int, replicate: Replicate) -> None:
+        """Keep a replicate's samples and what else is needed to go on from it."""
 
+    def stopped(self, group: int, reason: str) -> None:
+        """Keep that a group takes no further replicate."""
 
-@dataclass(frozen=True)
-class Tools:
-    """What the coordinator works with.
-
-    Attributes:
-        now: seconds of a monotonic clock, for the budget.
-        probe: outside evidence on ``watched`` cores.
-        cores_for: threads → cores a worker is pinned to; empty for no pinning.
-        memory_bytes: how much all live workers together may use.
-    """
-
-    spawn: Spawn
-    now: Callable[[], float]
-    probe: Probe
-    watched: int
-    cores_for: Callable[[int], Collection[int]]
-    memory_bytes: int
-    sink: Sink
-    on_event: Callable[[Event], None] = lambda _: None
-
-
-@dataclass
-class _Live:
-    """A worker in the present replicate."""
-
-    ready: Ready
-    worker: WorkerHandle
-    load_s: float = 0.0
-    first_call_s: float = 0.0
+    def failed(self, trial: str, failure: WorkerFailure) -> None:
+        """Keep that a trial ended."""
 
 
 @dataclass
@@ -118,26 +78,70 @@ class _History:
     first_call_s: list[float] = field(default_factory=list)
 
 
+class _Progress:
+    """What a group has gathered, from replicates kept earlier and from new ones alike."""
+
+    def __init__(self, members: Sequence[Ready]) -> None:
+        self.histories = {ready.trial.name: _History() for ready in members}
+        self.calls: dict[str, int] = {}
+        self.replicates = self.rounds = self.dirty = 0
+        self.elapsed_s = self.last_s = 0.0
+
+    def add(self, replicate: Replicate) -> None:
+        """Add one replicate: block medians in seconds, load times, its length."""
+        for name, history in self.histories.items():
+            own = [b for b in replicate.blocks if b.trial == name]
+            medians = {b.round: statistics.median(b.ns) / 1e9 for b in own}
+            history.everything.append(medians)
+            history.clean.append({b.round: medians[b.round] for b in own if not b.dirty})
+            if name in replicate.load_s:
+                history.load_s.append(replicate.load_s[name])
+                history.first_call_s.append(replicate.first_call_s[name])
+        self.calls = {**replicate.calls, **self.calls}
+        numbers = {b.round: b.dirty for b in replicate.blocks}
+        self.rounds += len(numbers)
+        self.dirty += sum(numbers.values())
+        self.replicates += 1
+        self.elapsed_s += replicate.seconds
+        self.last_s = replicate.seconds
+
+    def timings(self, group: int, stopped_by: str) -> dict[str, TrialTiming]:
+        """Return the timing of every member that came as far as calibration."""
+        return {
+            name: TrialTiming(
+                replicates=self.replicates,
+                rounds=self.rounds,
+                dirty_rounds=self.dirty,
+                calls_per_block=self.calls[name],
+                group=group,
+                stopped_by=stopped_by,
+                load_s=tuple(history.load_s),
+                first_call_s=tuple(history.first_call_s),
+            )
+            for name, history in self.histories.items()
+            if name in self.calls
+        }
+
+
 class Coordinator:
     """Times the trials of one experiment against each other."""
 
-    def __init__(self, experiment: str, policy: Measure, seed: int, tools: Tools) -> None:
+    def __init__(self, experiment: str, policy: Measure, seed: int, tools: Tools, keeper: Keeper) -> None:
         self._experiment = experiment
         self._policy = policy
-        self._seed = seed
         self._tools = tools
+        self._keeper = keeper
         self._failures: dict[str, WorkerFailure] = {}
+        self._replicates = ReplicateRun(experiment, policy, seed, tools, self._fail)
 
-    def measure(self, ready: Sequence[Ready]) -> Measured:
-        """Time all trials; ``ready[0]`` is the baseline, which is part of every group.
+    def measure(self, groups: Sequence[Group]) -> Measured:
+        """Time all trials, group after group.
 
         A trial that fails is dropped, its round repeated for the others, and it is reported in ``failures``.
         """
         timings: dict[str, TrialTiming] = {}
-        groups = group_by_memory(ready, self._tools.memory_bytes)
         for index, group in enumerate(groups):
-            share = self._policy.budget_s / len(groups)
-            result = self._measure_group(index, group, share)
+            result = self._measure_group(index, len(groups), group)
             timings = {
                 **result,
                 **timings,
@@ -145,76 +149,68 @@ class Coordinator:
         lasting = {name: t for name, t in timings.items() if name not in self._failures}
         return Measured(lasting, dict(self._failures))
 
-    # -- one group -------------------------------------------------------------------------------------------
-
-    def _measure_group(self, group: int, members: Sequence[Ready], budget_s: float) -> dict[str, TrialTiming]:
-        histories = {r.trial.name: _History() for r in members}
-        calls: dict[str, int] = {}
-        rounds = dirty = replicate = 0
-        began = self._tools.now()
-        stopped_by = ""
+    def _measure_group(self, index: int, groups: int, group: Group) -> dict[str, TrialTiming]:
+        budget_s = self._policy.budget_s / groups
+        progress = _Progress(group.members)
+        for earlier in group.earlier:
+            progress.add(earlier)
+        stopped_by = group.stopped_by
+        if group.earlier and not stopped_by:
+            stopped_by = self._after_replicate(index, group, progress, budget_s)
         while not stopped_by:
-            replicate_began = self._tools.now()
-            alive = [r for r in members if r.trial.name not in self._failures]
+            alive = [r for r in group.members if r.trial.name not in self._failures]
             if not alive:
                 break
-            with self._workers(alive, replicate) as live:
-                self._calibrate(live, calls)
-                blocks = self._rounds(live, calls, replicate)
-            self._tools.sink(self._experiment, group, replicate, blocks)
-            for worker in live:
-                histories[worker.ready.trial.name].load_s.append(worker.load_s)
-                histories[worker.ready.trial.name].first_call_s.append(worker.first_call_s)
-            _remember(histories, blocks)
-            numbers = {b.round: b.dirty for b in blocks}
-            rounds += len(numbers)
-            dirty += sum(numbers.values())
-            replicate += 1
-            now = self._tools.now()
-            estimates = self._estimates(members, histories)
-            self._tools.on_event(ReplicateDone(self._experiment, replicate, now - began, budget_s, estimates))
-            stopped_by = self._why_stop(replicate, estimates, now - began, now - replicate_began, budget_s)
-        return {
-            name: TrialTiming(
-                replicates=replicate,
-                rounds=rounds,
-                dirty_rounds=dirty,
-                calls_per_block=calls[name],
-                group=group,
-                stopped_by=stopped_by,
-                load_s=tuple(history.load_s),
-                first_call_s=tuple(history.first_call_s),
-            )
-            for name, history in histories.items()
-            if name in calls
-        }
+            number, least = progress.replicates, self._policy.replicates
+            names = tuple(r.trial.name for r in alive)
+            self._tools.on_event(ReplicateStarted(self._experiment, index, groups, number, least, names))
+            replicate = self._replicates.take(alive, number, progress.calls)
+            self._keeper.replicate(index, replicate)
+            progress.add(replicate)
+            stopped_by = self._after_replicate(index, group, progress, budget_s)
+        return progress.timings(index, stopped_by)
 
-    def _why_stop(
-        self,
-        replicates: int,
-        estimates: Mapping[str, Estimate | NotEnough],
-        elapsed_s: float,
-        last_s: float,
-        budget_s: float,
-    ) -> str:
+    def _after_replicate(self, index: int, group: Group, progress: _Progress, budget_s: float) -> str:
+        """Tell the estimates so far and return the reason to stop, empty to go on."""
+        estimates = self._estimates(group.members, progress.histories)
+        self._tools.on_event(
+            ReplicateDone(
+                self._experiment,
+                progress.replicates,
+                self._policy.replicates,
+                self._policy.max_replicates,
+                progress.elapsed_s,
+                budget_s,
+                estimates,
+            )
+        )
+        stopped_by = self._why_stop(progress, estimates, budget_s)
+        if stopped_by:
+            self._keeper.stopped(index, stopped_by)
+        return stopped_by
+
+    def _why_stop(self, progress: _Progress, estimates: Mapping[str, Estimate | NotEnough], budget_s: float) -> str:
         """Return the reason to stop, empty to go on. Never looks at a verdict, only at widths."""
-        if replicates < self._policy.replicates:
+        if progress.replicates < self._policy.replicates:
             return ""
         widths = [e.relative_half_width if isinstance(e, Estimate) else float("inf") for e in estimates.values()]
         if all(width <= self._policy.precision for width in widths):
             return "precision"
-        if replicates >= self._policy.max_replicates:
+        if progress.replicates >= self._policy.max_replicates:
             return "limit"
-        return "budget" if elapsed_s + last_s > budget_s else ""
+        return "budget" if progress.elapsed_s + progress.last_s > budget_s else ""
 
     def _estimates(
         self, members: Sequence[Ready], histories: Mapping[str, _History]
     ) -> dict[str, Estimate | NotEnough]:
-        base = histories[members[0].trial.name]
+        base = next((histories[r.trial.name] for r in members if r.trial.role == "baseline"), None)
         result: dict[str, Estimate | NotEnough] = {}
-        for ready in members[1:]:
+        for ready in members:
             name = ready.trial.name
-            if name in self._failures:
+            if name in self._failures or ready.trial.role == "baseline":
+                continue
+            if base is None:
+                result[name] = NotEnough("the baseline was not measured")
                 continue
             own = histories[name]
             clean = [log_ratios(b, v) for b, v in zip(base.clean, own.clean, strict=False)]
@@ -222,114 +218,13 @@ class Coordinator:
             result[name] = speedup(prefer_clean(clean, everything)[0])
         return result
 
-    # -- one replicate ---------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _workers(self, members: Sequence[Ready], replicate: int) -> Iterator[list[_Live]]:
-        """Start a fresh worker for each member: imports side by side, everything after it one at a time."""
-        self._tools.on_event(ReplicateStarted(self._experiment, replicate, self._policy.replicates, len(members)))
-        live: list[_Live] = []
-        try:
-            for ready in members:
-                try:
-                    live.append(_Live(ready, self._tools.spawn(ready.trial, "measure")))
-                except WorkerFailure as failure:
-                    self._failures[ready.trial.name] = failure
-            for step in (self._start, self._prepare):
-                for worker in live.copy():
-                    self._try(worker, live, lambda w=worker, s=step: s(w))  # type: ignore[misc]
-            yield live
-        finally:
-            for worker in live:
-                worker.worker.close()
-
-    def _try(self, worker: _Live, live: list[_Live], action: Callable[[], None]) -> bool:
-        """Do something with a worker; drop its trial when that fails."""
-        try:
-            action()
-        except WorkerFailure as failure:
-            self._failures[worker.ready.trial.name] = failure
-            live.remove(worker)
-            worker.worker.close()
-            return False
-        return True
-
-    def _start(self, live: _Live) -> None:
-        ready = live.ready
-        live.worker.call(
-            "start",
-            self._policy.stage_timeout_s,
-            trial=asdict(ready.trial),
-            directory=str(ready.directory),
-            test_data=str(ready.test_data),
-        )
-        live.worker.pause()
-
-    def _prepare(self, live: _Live) -> None:
-        timeout = self._policy.stage_timeout_s
-        cores = sorted(self._tools.cores_for(live.ready.trial.threads))
-        with self._turn(live.worker):
-            live.load_s = float(live.worker.call("load", timeout, cores=cores)["load_s"])
-            live.first_call_s = float(live.worker.call("first", timeout)["first_call_s"])
-            live.worker.call("verify", timeout)
-
-    @contextmanager
-    def _turn(self, worker: WorkerHandle) -> Iterator[None]:
-        """Let a stopped worker run, and stop it again: an idle thread pool would burn the next one's CPU."""
-        worker.resume()
-        yield
-        worker.pause()
-
-    def _calibrate(self, live: list[_Live], calls: dict[str, int]) -> None:
-        """Fix the number of calls a block from the first replicate's speed, the same for all later ones."""
-        for worker in live.copy():
-
-            def calibrate(worker: _Live = worker) -> None:
-                with self._turn(worker.worker):
-                    reply = worker.worker.call("ready", self._policy.stage_timeout_s)
-                wanted = round(self._policy.block_s / max(float(reply["call_s"]), 1e-9))
-                calls.setdefault(worker.ready.trial.name, min(max(wanted, 1), MAX_CALLS))
-
-            self._try(worker, live, calibrate)
-
-    def _rounds(self, live: list[_Live], calls: Mapping[str, int], replicate: int) -> list[Block]:
-        """Take rounds until enough are clean, or patience is out."""
-        blocks: list[Block] = []
-        clean = number = 0
-        most = self._policy.rounds * DIRTY_PATIENCE
-        while clean < self._policy.rounds and number < most and live:
-            order = list(live)
-            random.Random(f"{self._seed}/{self._experiment}/{replicate}/{number}").shuffle(order)
-            taken, dirty = self._round(order, live, calls, replicate, number)
-            blocks += taken
-            clean += not dirty
-            number += 1
-            self._tools.on_event(RoundDone(self._experiment, replicate, clean, self._policy.rounds, dirty))
-        return blocks
-
-    def _round(
-        self, order: Sequence[_Live], live: list[_Live], calls: Mapping[str, int], replicate: int, number: int
-    ) -> tuple[list[Block], bool]:
-        pids = [worker.worker.pid for worker in order]
-        before = self._tools.probe(pids)
-        samples: list[tuple[str, int, tuple[int, ...]]] = []
-        failed = False
-        for position, worker in enumerate(order):
-
-            def take(worker: _Live = worker, position: int = position) -> None:
-                name = worker.ready.trial.name
-                with self._turn(worker.worker):
-                    reply = worker.worker.call("block", self._policy.stage_timeout_s, calls=calls[name])
-                samples.append((name, position, tuple(reply["ns"])))
-
-            failed |= not self._try(worker, live, take)
-        # A failed worker disturbed its round, and its CPU clock is gone with it.
-        dirty = failed or evidence(before, self._tools.probe(pids), self._tools.watched).dirty
-        return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty
+    def _fail(self, trial: str, failure: WorkerFailure) -> None:
+        self._failures[trial] = failure
+        self._keeper.failed(trial, failure)
 
 
 def group_by_memory(ready: Sequence[Ready], memory_bytes: int) -> list[list[Ready]]:
-    """Split trials into groups whose workers fit in memory together.
+    """Split trials into groups whose workers fit in memory together; ``ready[0]`` is the baseline.
 
     Every group starts with the baseline and, before the variants of a backend, that backend's plain row, so
     that both ratios of a variant come from one group. A group of one variant is formed even when it does not
@@ -352,12 +247,3 @@ def group_by_memory(ready: Sequence[Ready], memory_bytes: int) -> list[list[Read
         current += needed
     groups.append(current)
     return groups
-
-
-def _remember(histories: Mapping[str, _History], blocks: Sequence[Block]) -> None:
-    """Add one replicate's block medians, in seconds, to the histories."""
-    for name, history in histories.items():
-        own = [b for b in blocks if b.trial == name]
-        medians = {b.round: statistics.median(b.ns) / 1e9 for b in own}
-        history.everything.append(medians)
-        history.clean.append({b.round: medians[b.round] for b in own if not b.dirty})

@@ -25,7 +25,7 @@ from harness.schema import Unmeasured
 from harness.stats.noise import floor
 from harness.suite import Measure
 
-LOCK_FILE = "optimization-harness.lock"  # as harness.runner.host_lock names it; a test holds them together
+LOCK_FILE = "optimization-harness.lock"  # as harness.reserve.host_lock names it; a test holds them together
 GENERAL = ("numpy", "scipy", "pandas", "pyarrow", "pydantic", "psutil", "scikit-learn", "nvidia-ml-py")
 
 

@@ -41,8 +41,9 @@ def estimate(experiment: Experiment, cache: Cache) -> Guess:
 
 
 def _is_cached(trial: Trial, seed: int, cache: Cache) -> bool:
-    if trial.interpreter:
-        return False  # the key holds that interpreter's library versions
+    # The key holds that interpreter's library versions, or needs the user's own code to run.
+    if trial.interpreter or trial.source:
+        return False
     try:
         key = Builder(trial, seed, cache, lambda _: None).key()
     except HarnessError:

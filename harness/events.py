@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.schema import Record
+from harness.schema import Record, Status
 from harness.stats.estimate import Estimate, NotEnough
 
 
 @dataclass(frozen=True)
+class RunStarted:
+    """A run has its folder, a new one or the one that it resumes."""
+
+    directory: Path
+
+
+@dataclass(frozen=True)
 class ExperimentStarted:
-    """An experiment with this many trials begins."""
+    """An experiment with these trials begins."""
 
     experiment: str
-    trials: int
+    trials: tuple[str, ...]
     position: int
     experiments: int
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What an earlier part of the run did of an experiment already: it is kept.
+
+    Attributes:
+        ended: status of the trials that have their record.
+        examined: trials that are ready to be timed or were timed in part.
+        replicates: finished ones, over all groups.
+    """
+
+    experiment: str
+    ended: Mapping[str, Status]
+    examined: tuple[str, ...]
+    replicates: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,14 @@ class Built:
 
 
 @dataclass(frozen=True)
+class TrialExamined:
+    """A trial is ready to be timed."""
+
+    experiment: str
+    trial: str
+
+
+@dataclass(frozen=True)
 class TrialEnded:
     """A trial's record was written."""
 
@@ -48,12 +80,14 @@ class TrialEnded:
 
 @dataclass(frozen=True)
 class ReplicateStarted:
-    """Fresh workers are being started."""
+    """Fresh workers of these trials are being started; ``replicate`` counts from 0 in each group."""
 
     experiment: str
+    group: int
+    groups: int
     replicate: int
     at_least: int
-    workers: int
+    trials: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,13 +103,26 @@ class RoundDone:
 
 @dataclass(frozen=True)
 class ReplicateDone:
-    """Estimates so far, by trial."""
+    """Estimates so far, by trial, from ``replicate`` replicates; ``elapsed_s`` and ``budget_s`` are the group's."""
 
     experiment: str
     replicate: int
+    at_least: int
+    at_most: int
     elapsed_s: float
     budget_s: float
     speedups: Mapping[str, Estimate | NotEnough]
 
 
-Event = ExperimentStarted | StageStarted | Built | TrialEnded | ReplicateStarted | RoundDone | ReplicateDone
+Event = (
+    RunStarted
+    | ExperimentStarted
+    | Resumed
+    | StageStarted
+    | Built
+    | TrialExamined
+    | TrialEnded
+    | ReplicateStarted
+    | RoundDone
+    | ReplicateDone
+)

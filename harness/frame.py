@@ -25,6 +25,14 @@ from harness.store import Run, read_table
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
+# What quality means where the data has no targets, by the kind of data.
+AGREEMENT_NOTES = {
+    "synthetic": "with the unoptimized model on synthetic inputs: whether the function is still the same, not whether "
+    "it is right",
+    "unlabeled": "with the unoptimized model on your inputs: whether the function is still the same, not whether it is "
+    "right",
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -99,6 +107,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("fidelity", _fidelity(lambda f: str(f.kind))),
     Column("fidelity_error", _fidelity(lambda f: f.relative_error)),
     Column("quality_metric", _quality(lambda q: q.metric)),
+    Column("quality_data", _quality(lambda q: q.data)),
     Column("quality_cached", _quality(lambda q: q.cached)),
     Column("memory_floor_bytes", _memory(lambda m: m.floor_bytes)),
     Column("load_peak_rss_bytes", _memory(lambda m: m.load_peak_bytes)),

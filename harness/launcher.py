@@ -136,22 +136,27 @@ class WorkerProcess:
         return WorkerFailure(Status.CRASHED, f"ended with exit code {code}", stage)
 
 
+def log_name(trial: Trial, role: Role) -> str:
+    """Return a log's place below the folder of logs; no two trials share one."""
+    return f"{trial.experiment}/{trial.name}.{role}.log"
+
+
 class Launcher:
     """Starts workers whose output goes to log files in ``log_dir``."""
 
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
         self._cores = os.sched_getaffinity(0)  # before the coordinator moves out of the way
-        self._log_dir.mkdir(parents=True, exist_ok=True)
 
     def log_path(self, trial: Trial, role: Role) -> Path:
         """Return the log file of a trial's workers of one role."""
-        return self._log_dir / f"{trial.experiment}.{trial.name}.{role}.log"
+        return self._log_dir / log_name(trial, role)
 
     def __call__(self, trial: Trial, role: Role) -> WorkerProcess:
         """Start a worker. Raises WorkerFailure when the interpreter cannot be run."""
         ours, theirs = socket.socketpair()
         log = self.log_path(trial, role)
+        log.parent.mkdir(parents=True, exist_ok=True)
         command = [trial.interpreter or sys.executable, "-m", "harness.worker", "--fd", str(theirs.fileno())]
         command += ["--parent", str(os.getpid()), "--role", role]
         command += ["--cores", ",".join(map(str, sorted(self._cores)))]

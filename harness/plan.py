@@ -104,6 +104,7 @@ def plan(suite: Suite, catalog: Catalog) -> list[Experiment]:
             engine = "onnxruntime" if card.form == "onnx" else "torch"
             spec = spec.model_copy(update={"baseline": Variant(backend=engine)})
         _check_names(suite, index, spec, catalog)
+        _check_exclude(suite, index, spec)
         experiments += _expand(suite, index, spec, card, catalog)
     names = [e.name for e in experiments]
     for name in names:
@@ -133,6 +134,23 @@ def _expand(suite: Suite, index: int, spec: ExperimentSpec, card: ModelCard, cat
     if not experiments:
         raise suite.error(f"exclude leaves nothing of experiment '{spec.name}'", "experiments", index, "exclude")
     return experiments
+
+
+def _check_exclude(suite: Suite, index: int, spec: ExperimentSpec) -> None:
+    """Raise SuiteError for a rule that can match nothing, which is a typing error."""
+    matrix = spec.matrix
+    axes: dict[str, Collection[str | int]] = {
+        "backend": matrix.backend or ((_baseline(spec).backend,) if matrix.passes else ()),
+        "passes": tuple(matrix.passes),
+        "threads": matrix.threads or (spec.threads,),
+        "batch_size": matrix.batch_size or (spec.batch_size,),
+    }
+    for i, rule in enumerate(spec.exclude):
+        for axis, value in rule.items():
+            if value not in axes[axis]:
+                hint = did_you_mean(str(value), map(str, axes[axis]))
+                message = f"exclude: {axis} of the matrix never is '{value}'{hint}"
+                raise suite.error(message, "experiments", index, "exclude", i, axis)
 
 
 def _matrix_variants(spec: ExperimentSpec, cell: dict[str, str | int]) -> list[Variant]:

@@ -15,6 +15,8 @@ from harness.errors import SuiteError, did_you_mean
 from harness.schema import PassSpec
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+\-]*$", max_length=80)]
+# Strict: YAML's yes and on are no numbers.
+Count = Annotated[int, Field(ge=1, strict=True)]
 Path_ = tuple[str | int, ...]
 AXES = ("backend", "passes", "threads", "batch_size")
 SYNTHETIC = "synthetic"
@@ -69,7 +71,7 @@ class InputEntry(_Strict):
     ``low`` and ``high`` bound synthetic values: uniform in [low, high).
     """
 
-    shape: tuple[Annotated[int, Field(ge=1)] | Literal["batch"], ...]
+    shape: tuple[Count | Literal["batch"], ...]
     dtype: str = "float32"
     low: float | None = None
     high: float | None = None
@@ -114,7 +116,7 @@ class ModelEntry(_Strict):
     inputs: dict[str, InputEntry] = {}
     data: str = SYNTHETIC
     metric: str | None = None
-    examples: Annotated[int, Field(ge=1)] = 400  # enough to call a change of 1 pt kept
+    examples: Count = 400  # enough to call a change of 1 pt kept
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelEntry:
@@ -138,7 +140,7 @@ class Variant(_Strict):
     backend: str
     passes: Passes = ()
     options: dict[str, Any] = {}
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Count | None = None
     interpreter: str | None = None
 
     @property
@@ -163,9 +165,9 @@ class Measure(_Strict):
         stage_timeout_s, build_timeout_s: a worker that needs longer for one step is killed and recorded.
     """
 
-    replicates: Annotated[int, Field(ge=1)] = 5
-    max_replicates: Annotated[int, Field(ge=1)] = 10
-    rounds: Annotated[int, Field(ge=1)] = 20
+    replicates: Count = 5
+    max_replicates: Count = 10
+    rounds: Count = 20
     budget_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
@@ -196,8 +198,8 @@ class Matrix(_Strict):
 
     backend: tuple[str, ...] = ()
     passes: dict[Name, Passes] = {}
-    threads: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    batch_size: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    threads: tuple[Count, ...] = ()
+    batch_size: tuple[Count, ...] = ()
 
 
 class ExperimentSpec(_Strict):
@@ -209,8 +211,8 @@ class ExperimentSpec(_Strict):
     name: Name
     model: Annotated[ModelEntry, BeforeValidator(_model_entry, json_schema_input_type=str | ModelEntry)]
     workload: Literal["offline", "single-stream"] = "offline"
-    batch_size: Annotated[int, Field(ge=1)] = 1
-    threads: Annotated[int, Field(ge=1)] = 1
+    batch_size: Count = 1
+    threads: Count = 1
     device: Literal["cpu"] = "cpu"
     baseline: Variant | None = None
     variants: tuple[Variant, ...] = ()
@@ -267,11 +269,15 @@ class Suite:
 
 def read_suite(path: Path) -> Suite:
     """Read and validate a suite file; raises SuiteError with file and line."""
+    return parse_suite(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return a suite file's text; raises SuiteError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SuiteError(f"cannot be read: {error}", file=str(path)) from error
-    return parse_suite(text, str(path))
 
 
 def parse_suite(text: str, file: str) -> Suite:

@@ -125,7 +125,7 @@ class Folder:
         trial = row.trial
         scores = np.asarray([1.0, 0.0, 1.0, 1.0] * 100 if row.scores is None else row.scores)
         predictions = writer.table(
-            f"predictions/e.{trial.name}.parquet",
+            f"predictions/e/{trial.name}.parquet",
             {"example": np.arange(len(scores)), "prediction": scores, "target": scores, "score": scores},
         )
         unmeasured = Unmeasured("no counter")

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from harness.coordinator import Block, Coordinator, Measured, Ready, Tools, group_by_memory
+from harness.coordinator import Coordinator, Group, Measured, group_by_memory
 from harness.events import Event, ReplicateDone, RoundDone
 from harness.launcher import WorkerFailure
 from harness.measure.contention import Snapshot
+from harness.replicate import Block, Ready, Replicate, Tools
 from harness.schema import Status, Trial
-from harness.stats.estimate import Estimate
+from harness.stats.estimate import Estimate, NotEnough
 from harness.suite import Measure
 from tests.conftest import fake_trial
 
@@ -34,6 +35,9 @@ class World:
     spawned: list[FakeWorker] = field(default_factory=list)
     turns: list[list[str]] = field(default_factory=list)
     blocks: list[tuple[int, int, list[Block]]] = field(default_factory=list)
+    kept: list[tuple[int, Replicate]] = field(default_factory=list)
+    stops: list[tuple[int, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     noise: random.Random = field(default_factory=lambda: random.Random(0))
 
@@ -52,24 +56,35 @@ class World:
             own -= 1.0
         return Snapshot(self.time_s, idle, 0.0, own)
 
-    def sink(self, experiment: str, group: int, replicate: int, blocks: Sequence[Block]) -> None:
-        self.blocks.append((group, replicate, list(blocks)))
+    # It is the keeper as well.
+
+    def replicate(self, group: int, replicate: Replicate) -> None:
+        self.kept.append((group, replicate))
+        self.blocks.append((group, replicate.number, list(replicate.blocks)))
+
+    def stopped(self, group: int, reason: str) -> None:
+        self.stops.append((group, reason))
+
+    def failed(self, trial: str, failure: WorkerFailure) -> None:
+        self.failures.append(trial)
 
     def measure(
         self, names: Sequence[str], policy: Measure, memory: int = 10**12, peak: int = 1, seed: int = 7
     ) -> Measured:
+        ready = [Ready(fake_trial(name), Path(), Path(), peak) for name in names]
+        groups = [Group(tuple(group)) for group in group_by_memory(ready, memory)]
+        return self.measure_groups(groups, policy, seed)
+
+    def measure_groups(self, groups: Sequence[Group], policy: Measure, seed: int = 7) -> Measured:
         tools = Tools(
             spawn=self.spawn,
             now=lambda: self.time_s,
             probe=self.probe,
             watched=1,
             cores_for=lambda threads: [1],
-            memory_bytes=memory,
-            sink=self.sink,
             on_event=self.events.append,
         )
-        ready = [Ready(fake_trial(name), Path(), Path(), peak) for name in names]
-        return Coordinator("e", policy, seed, tools).measure(ready)
+        return Coordinator("e", policy, seed, tools, keeper=self).measure(groups)
 
 
 class FakeWorker:
@@ -294,3 +309,97 @@ def test_progress_is_told_round_by_round() -> None:
     world = World({"baseline": 1e6, "a": 5e5})
     world.measure(["baseline", "a"], POLICY)
     assert sum(isinstance(e, RoundDone) for e in world.events) == 5 * 4
+
+
+def noisy(seed: int = 0) -> World:
+    """A host on which every process has a speed of its own, so that it takes all six replicates."""
+
+    def offset(name: str, process: int) -> float:
+        return 1 + 0.3 * random.Random(f"{seed}/{process}").random()
+
+    return World({"baseline": 1e6, "a": 5e5}, offset=offset)
+
+
+def ready_pair() -> tuple[Ready, ...]:
+    return tuple(Ready(fake_trial(name), Path(), Path(), 1) for name in ("baseline", "a"))
+
+
+@pytest.mark.parametrize("kept", range(7))
+def test_measuring_goes_on_from_any_number_of_kept_replicates(kept: int) -> None:
+    whole = noisy()
+    before = whole.measure(["baseline", "a"], POLICY)
+    world = noisy(1)
+    earlier = tuple(replicate for _, replicate in whole.kept[:kept])
+    after = world.measure_groups([Group(ready_pair(), earlier)], POLICY)
+    assert len(world.spawned) == 2 * (6 - kept)
+    assert [replicate.number for _, replicate in world.kept] == list(range(kept, 6))
+    assert after.timings["a"].replicates == 6
+    assert after.timings["a"].rounds == 6 * 4
+    assert after.timings["a"].stopped_by == "limit"
+    assert len(after.timings["a"].load_s) == len(after.timings["a"].first_call_s) == 6
+    assert world.stops == [(0, "limit")]
+    if kept == 6:
+        assert after.timings == before.timings
+
+
+def test_kept_replicates_lead_to_the_same_estimate() -> None:
+    whole = noisy()
+    whole.measure(["baseline", "a"], POLICY)
+    world = noisy(1)
+    world.measure_groups([Group(ready_pair(), tuple(replicate for _, replicate in whole.kept))], POLICY)
+    [told] = [e for e in world.events if isinstance(e, ReplicateDone)]
+    assert told == [e for e in whole.events if isinstance(e, ReplicateDone)][-1]
+
+
+def test_the_block_size_stays_that_of_the_first_kept_replicate() -> None:
+    whole = World({"baseline": 1e6, "a": 2.5e5})
+    whole.measure(["baseline", "a"], POLICY)
+    slower = World({"baseline": 3e6, "a": 1e6})
+    result = slower.measure_groups([Group(ready_pair(), (whole.kept[0][1],))], POLICY)
+    assert result.timings["a"].calls_per_block == 40
+    assert {len(b.ns) for _, _, part in slower.blocks for b in part if b.trial == "a"} == {40}
+
+
+def test_the_budget_counts_the_seconds_already_spent() -> None:
+    whole = noisy()
+    whole.measure(["baseline", "a"], POLICY)
+    earlier = tuple(replicate for _, replicate in whole.kept[:5])
+    spent = sum(replicate.seconds for replicate in earlier)
+    world = noisy(1)
+    result = world.measure_groups([Group(ready_pair(), earlier)], POLICY.model_copy(update={"budget_s": spent}))
+    assert result.timings["a"].stopped_by == "budget"
+    assert not world.spawned
+
+
+def test_a_group_that_was_done_stays_done_whatever_its_width() -> None:
+    whole = noisy()
+    whole.measure(["baseline", "a"], POLICY)
+    world = noisy(1)
+    earlier = tuple(replicate for _, replicate in whole.kept[:2])
+    result = world.measure_groups([Group(ready_pair(), earlier, stopped_by="precision")], POLICY)
+    assert result.timings["a"].stopped_by == "precision"
+    assert result.timings["a"].replicates == 2
+    assert not world.spawned
+    assert not world.stops
+
+
+def test_a_group_whose_baseline_failed_earlier_goes_on_without_an_estimate() -> None:
+    world = World({"a": 5e5})
+    result = world.measure_groups([Group(ready_pair()[1:])], POLICY)
+    assert result.timings["a"].stopped_by == "limit"
+    last = [e for e in world.events if isinstance(e, ReplicateDone)][-1]
+    assert last.speedups["a"] == NotEnough("the baseline was not measured")
+
+
+def test_a_failure_is_kept_before_the_next_block_is_taken() -> None:
+    def fail(name: str, command: str, process: int, nth: int) -> WorkerFailure | None:
+        if name == "a" and command == "block":
+            return WorkerFailure(Status.CRASHED, "killed by SIGKILL", command)
+        if world.failures and command == "block":
+            raise KeyboardInterrupt
+        return None
+
+    world = World({"baseline": 1e6, "a": 5e5}, fail=fail)
+    with pytest.raises(KeyboardInterrupt):
+        world.measure(["baseline", "a"], POLICY)
+    assert world.failures == ["a"]

@@ -11,7 +11,7 @@ from harness.doctor import Diagnosis, diagnose, floors, library_versions, places
 from harness.environment import host_fingerprint
 from harness.host.gpu import Gpu
 from harness.noise import keep
-from harness.runner import host_lock
+from harness.reserve import host_lock
 from harness.schema import Unmeasured
 from tests.host.fake_root import write_root
 from tests.test_noise import NOISE

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.launcher import Launcher, WorkerFailure, WorkerProcess
+from harness.launcher import Launcher, WorkerFailure, WorkerProcess, log_name
 from harness.schema import Status
 from tests.conftest import fake_trial
 
@@ -140,3 +140,11 @@ def group_members(group: int) -> list[int]:
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
     return members
+
+
+def test_no_two_trials_share_a_log() -> None:
+    pairs = [("a.b", "c"), ("a", "b.c"), ("a", "b"), ("a", "b.build")]
+    logs = {
+        log_name(fake_trial(trial, experiment), role) for experiment, trial in pairs for role in ("build", "measure")
+    }
+    assert len(logs) == 2 * len(pairs)

@@ -320,3 +320,17 @@ def test_a_model_of_the_users_own_is_carried_by_every_trial_with_its_place() -> 
     [experiment] = plan(parse_suite(ONNX, "/data/s.yaml"), CATALOG)
     assert experiment.model == "file"
     assert {t.source for t in experiment.trials} == {ModelSource("onnx", "/data/some.onnx")}
+
+
+@pytest.mark.parametrize(
+    ("rule", "line", "message"),
+    [
+        ("{backend: otr}", 6, "exclude: backend of the matrix never is 'otr'; did you mean 'ort'?"),
+        ("{threads: 4}", 6, "exclude: threads of the matrix never is '4'"),
+        ("{passes: prune}", 6, "exclude: passes of the matrix never is 'prune'"),
+    ],
+)
+def test_an_exclude_rule_that_matches_nothing_is_refused_at_its_line(rule: str, line: int, message: str) -> None:
+    found = complaint(f"    matrix: {{backend: [torch, ort], threads: [1, 2]}}\n    exclude: [{rule}]\n")
+    assert found.startswith(f"s.yaml:{line}: ")
+    assert message in found

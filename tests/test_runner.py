@@ -18,7 +18,8 @@ import harness
 from harness.errors import HostLockedError
 from harness.events import Built, Event, ReplicateDone, RoundDone, TrialEnded
 from harness.plan import Experiment
-from harness.runner import Runner, RunOptions, cores_for, host_lock
+from harness.reserve import cores_for, host_lock
+from harness.runner import Runner, RunOptions
 from harness.schema import Quality, Record, Status, Timing, Trial, Unmeasured
 from harness.store import read_run
 from harness.suite import Measure
@@ -218,7 +219,7 @@ def test_two_measurements_at_once_are_refused_with_the_holder(tmp_path: Path) ->
 def test_the_lock_of_a_dead_process_is_free(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     script = (
-        "import time; from pathlib import Path; from harness.runner import host_lock;"
+        "import time; from pathlib import Path; from harness.reserve import host_lock;"
         f"lock = host_lock(Path({str(lock)!r})); lock.__enter__();"
         "print('held', flush=True); time.sleep(60)"
     )

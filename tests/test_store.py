@@ -10,7 +10,18 @@ import pytest
 from harness.codec import encode_record
 from harness.errors import StoreError, UserError
 from harness.schema import SCHEMA_VERSION, Record, Status
-from harness.store import RECORDS_FILE, RUN_FILE, RunWriter, find_runs, read_run, read_table
+from harness.store import (
+    JOURNAL_FILE,
+    RECORDS_FILE,
+    RUN_FILE,
+    RunWriter,
+    find_runs,
+    read_journal,
+    read_note,
+    read_run,
+    read_table,
+    survey,
+)
 from tests.conftest import fake_trial
 
 
@@ -82,16 +93,89 @@ def test_a_folder_without_a_header_is_no_run(tmp_path: Path) -> None:
 
 def test_runs_are_found_from_the_run_its_folder_or_not_at_all(tmp_path: Path) -> None:
     results = tmp_path / "results"
-    directories = [results / "later", results / "earlier", results / "published" / "kept"]
-    for age, directory in enumerate(directories):
-        RunWriter(directory, {})
-        os.utime(directory, (1000 - age, 1000 - age))
+    RunWriter(results / "later", {"started_at": "2026-01-03T00:00:00Z"})
+    RunWriter(results / "earlier", {"started_at": "2026-01-02T00:00:00Z"})
+    RunWriter(results / "published" / "kept", {"started_at": "2026-01-01T00:00:00Z"})
     (results / "no-run").mkdir()
     assert find_runs(results / "later") == [results / "later"]
     assert find_runs(results) == [results / "published" / "kept", results / "earlier", results / "later"]
     assert find_runs(results / "no-run") == []
     with pytest.raises(UserError, match="does not exist; harness run SUITE makes results"):
         find_runs(tmp_path / "nothing")
+
+
+def test_runs_are_ordered_by_their_start_then_name_whatever_touched_their_folders(tmp_path: Path) -> None:
+    for age, name in enumerate(["b", "a", "c"]):
+        RunWriter(tmp_path / name, {"started_at": "2026-01-02T00:00:00Z" if name == "c" else "2026-01-01T00:00:00Z"})
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    assert [p.name for p in find_runs(tmp_path)] == ["a", "b", "c"]
+
+
+def test_a_damaged_run_is_told_apart_and_hides_no_other(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        RunWriter(tmp_path / name, {"started_at": f"2026-01-01T00:00:00Z-{name}"})
+    (tmp_path / "b" / RUN_FILE).write_text("{")
+    seen = survey(tmp_path)
+    assert seen.runs == (tmp_path / "a",)
+    assert "run.json is damaged" in str(seen.damaged[tmp_path / "b"])
+    assert find_runs(tmp_path) == [tmp_path / "b", tmp_path / "a"]
+
+
+def test_a_reopened_run_is_appended_to_after_its_cut_last_lines_are_dropped(writer: RunWriter) -> None:
+    writer.append(record("a"))
+    writer.note({"kind": "x"})
+    for name in (RECORDS_FILE, JOURNAL_FILE):
+        with (writer.directory / name).open("ab") as file:
+            file.write(b'{"cut": "\xc2')
+    again = RunWriter.reopen(read_run(writer.directory), "2026-01-02T00:00:00Z")
+    again.append(record("b"))
+    again.note({"kind": "y"})
+    assert read_run(writer.directory).records == (record("a"), record("b"))
+    assert [d["kind"] for d in read_journal(writer.directory)] == ["x", "y"]
+
+
+def test_each_resumption_is_listed_in_the_header(writer: RunWriter) -> None:
+    for time in ("first", "second"):
+        RunWriter.reopen(read_run(writer.directory), time)
+    header = read_run(writer.directory).header
+    assert header == {"schema_version": SCHEMA_VERSION, "suite": "s", "resumed_at": ["first", "second"]}
+
+
+def test_a_header_that_cannot_be_rewritten_stays_as_it_was(writer: RunWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = read_run(writer.directory)
+
+    def fail(self: Path, text: str, encoding: str) -> None:
+        with self.open("w") as file:
+            file.write(text[:5])
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.write_text", fail)
+    with pytest.raises(OSError, match="disk full"):
+        RunWriter.reopen(run, "now")
+    assert read_run(writer.directory).header == run.header
+
+
+def test_a_journal_line_cut_anywhere_is_left_out_and_a_damaged_one_is_named(writer: RunWriter) -> None:
+    assert read_journal(writer.directory) == []
+    writer.note({"kind": "a"})
+    file = writer.directory / JOURNAL_FILE
+    complete = file.read_bytes()
+    for cut in range(len(complete)):
+        file.write_bytes(complete + complete[:cut])
+        assert [d["kind"] for d in read_journal(writer.directory)] == ["a"]
+    for damage in (b"{", b"[]", b"\xff"):
+        file.write_bytes(complete + damage + b"\n")
+        with pytest.raises(StoreError, match=rf"{JOURNAL_FILE}:2: "):
+            read_journal(writer.directory)
+
+
+def test_a_note_travels_in_its_table(writer: RunWriter) -> None:
+    name = writer.table("t.parquet", {"x": [1]}, note={"seconds": 0.1, "µ": "é"})
+    assert read_note(writer.directory / name) == {"schema_version": SCHEMA_VERSION, "seconds": 0.1, "µ": "é"}
+    assert read_table(writer.directory / name).to_pydict() == {"x": [1]}
+    bare = writer.table("bare.parquet", {"x": [1]})
+    with pytest.raises(StoreError, match="holds no note"):
+        read_note(writer.directory / bare)
 
 
 def test_a_table_reads_as_it_was_written(writer: RunWriter) -> None:

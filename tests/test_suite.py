@@ -209,6 +209,10 @@ def test_an_error_points_at_the_closest_line_that_is_known() -> None:
     assert suite.error("x", "nothing").line == 1
 
 
+def test_yes_is_no_number_of_threads() -> None:
+    assert "threads: input should be a valid integer, got True" in complaint(HEAD + "    threads: yes\n")
+
+
 def model(text: str) -> str:
     """Return a suite whose model stands at line 4."""
     return HEAD.replace("    model: m\n", f"    model: {text}\n")

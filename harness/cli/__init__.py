@@ -8,7 +8,7 @@ import traceback
 import typer
 
 from harness import __version__
-from harness.cli import doctor, list_, plan, run, selftest, show, try_
+from harness.cli import doctor, init, list_, plan, report, run, schema, selftest, show, try_
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -22,7 +22,10 @@ app.command("run")(run.run)
 app.command("try")(try_.try_)
 app.command("plan")(plan.plan)
 app.command("show")(show.show)
+app.command("report")(report.report)
+app.command("init")(init.init)
 app.command("list")(list_.list_)
+app.command("schema")(schema.schema)
 app.command("selftest")(selftest.selftest)
 app.command("doctor")(doctor.doctor)
 

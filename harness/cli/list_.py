@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 
 import typer
 from rich.markup import escape
@@ -20,21 +21,24 @@ class Kind(StrEnum):
     SUITES = "suites"
 
 
-def list_(kind: Kind = typer.Argument(help="What to list.")) -> None:
+def list_(
+    kind: Kind = typer.Argument(help="What to list."),
+    models: Path | None = typer.Option(None, help="Folder of model files of your own."),
+) -> None:
     """List what a suite may name, and what cannot be used here with the reason."""
     from harness import catalog  # here, so that --help stays instant
     from harness.backends import BACKENDS
     from harness.passes import PASSES
     from harness.suite import read_suite
-    from harness.zoo import load_model, model_files
+    from harness.zoo import load_model_file, model_files
 
     backends = [name for name in BACKENDS if name != "fake"]  # that one is for the selftest
     table = Table(box=None, pad_edge=False, header_style="bold")
     if kind is Kind.MODELS:
         _columns(table, "model", "task", "metric", "what", "license", "here")
-        for name in model_files():
+        for name, path in model_files(models).items():
             if not name.startswith("_"):
-                m = load_model(name)
+                m = load_model_file(path)
                 table.add_row(name, m.task, m.metric, escape(m.summary), m.license, _here(catalog.model_unavailable(m)))
     elif kind is Kind.BACKENDS:
         _columns(table, "backend", "artifact", "what", "options", "here")

@@ -15,6 +15,7 @@ from harness.cli.console import CONSOLE
 def plan(
     suite: str = typer.Argument(help="A suite file, or the name of a suite that comes with the harness."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
+    models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
 ) -> None:
     """Show the experiments and trials of a suite without running anything."""
     from harness import catalog
@@ -23,7 +24,7 @@ def plan(
     from harness.plan import plan as make_plan
     from harness.suite import read_suite
 
-    experiments = make_plan(read_suite(catalog.find_suite(suite)), catalog.catalog())
+    experiments = make_plan(read_suite(catalog.find_suite(suite)), catalog.catalog(models))
     store = Cache(cache or default_root())
     least = most = 0.0
     for experiment in experiments:
@@ -40,6 +41,7 @@ def plan(
             state = f"[yellow]unavailable: {escape(trial.unsupported)}[/yellow]" if trial.unsupported else ""
             if not state:
                 state = "artifact cached" if trial.name in guess.cached else "to be built"
+                state += ", unless it is in the cache" if trial.source else ""
             passes = " + ".join(map(str, trial.passes)) or "-"
             table.add_row(trial.name, trial.role, trial.backend, escape(passes), state)
         CONSOLE.print(table)

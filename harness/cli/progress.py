@@ -1,37 +1,41 @@
-"""Shows a run's events: one live line in a terminal, plain lines elsewhere.
+"""Shows a run's events: a live table in a terminal, one line a fact elsewhere, nothing when asked to be quiet.
 
-Nothing is drawn by a thread of its own: the line changes between rounds only, when nothing is timed.
+Nothing is drawn by a thread of its own: what is shown changes with an event only, when nothing is timed.
 """
 
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
 
 from harness import units
-from harness.events import (
-    Built,
-    Event,
-    ExperimentStarted,
-    ReplicateDone,
-    ReplicateStarted,
-    RoundDone,
-    StageStarted,
-    TrialEnded,
-)
+from harness.cli.board import ending, heading, kept
+from harness.cli.live import LiveTable
+from harness.events import Built, Event, ExperimentStarted, ReplicateDone, Resumed, TrialEnded
 from harness.schema import Status
 from harness.stats.estimate import Estimate
 
 
-class Progress:
-    """Prints events to a console."""
+class _Shown(Protocol):
+    def on_event(self, event: Event) -> None:
+        """Show one event."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = console.is_terminal
-        self._open = False
+    def close(self, *, finished: bool) -> None:
+        """Leave the terminal as it shall stay."""
+
+
+class Progress:
+    """Shows events on a console; on none when it is None."""
+
+    def __init__(self, console: Console | None) -> None:
+        self._shown: _Shown
+        if console is None:
+            self._shown = _Nothing()
+        else:
+            self._shown = LiveTable(console) if console.is_terminal else PlainLines(console)
 
     def __enter__(self) -> Progress:
         return self
@@ -39,61 +43,51 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._clear()
+        self._shown.close(finished=kind is None)
 
     def on_event(self, event: Event) -> None:
         """Show one event."""
+        self._shown.on_event(event)
+
+
+class _Nothing:
+    def on_event(self, event: Event) -> None:
+        pass
+
+    def close(self, *, finished: bool) -> None:
+        pass
+
+
+class PlainLines:
+    """Prints one line a fact, without control codes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def close(self, *, finished: bool) -> None:
+        """Nothing is open."""
+
+    def on_event(self, event: Event) -> None:
+        """Print what lasts; what passes is not for a file."""
         match event:
             case ExperimentStarted():
-                self._line(
-                    f"[bold]experiment {escape(event.experiment)}[/bold] "
-                    f"({event.position} of {event.experiments}, {event.trials} trials)"
-                )
-            case StageStarted():
-                self._status(f"  {event.stage:<8} {event.trial} {event.detail}")
+                self._line(heading(event))
+            case Resumed():
+                self._line(f"  resumed  {escape(kept(event))}")
             case Built():
                 how = "cached, no build" if event.cached else f"built in {units.seconds(event.build_s)}"
                 self._line(f"  built    {escape(event.trial)}: {how}")
-            case TrialEnded():
-                self._ended(event)
-            case ReplicateStarted():
-                self._status(
-                    f"  measure  replicate {event.replicate + 1} (at least {event.at_least}): "
-                    f"starting {event.workers} workers"
-                )
-            case RoundDone():
-                mark = ", last one disturbed and repeated" if event.dirty else ""
-                self._status(f"  measure  replicate {event.replicate + 1}: round {event.clean} of {event.needed}{mark}")
+            case TrialEnded() if event.record.status is not Status.OK:  # the others' figures come in the table
+                self._line(ending(event))
             case ReplicateDone():
-                self._replicate(event)
-
-    def _ended(self, event: TrialEnded) -> None:
-        record = event.record
-        if record.status is Status.OK:
-            return  # its figures come in the table
-        color = "yellow" if record.status in (Status.UNSUPPORTED, Status.SKIPPED) else "red"
-        self._line(f"  [{color}]{record.status}[/{color}]  {escape(record.trial.name)}: {escape(record.reason or '')}")
-
-    def _replicate(self, event: ReplicateDone) -> None:
-        widths = [e.relative_half_width for e in event.speedups.values() if isinstance(e, Estimate)]
-        widest = f", widest interval ±{units.percent(max(widths))}" if widths else ""
-        self._line(
-            f"  measure  replicate {event.replicate} done after {units.span(event.elapsed_s)} "
-            f"(budget {units.span(event.budget_s)}){widest}"
-        )
+                widths = [e.relative_half_width for e in event.speedups.values() if isinstance(e, Estimate)]
+                widest = f", widest interval ±{units.percent(max(widths))}" if widths else ""
+                self._line(
+                    f"  measure  replicate {event.replicate} done after {units.span(event.elapsed_s)} "
+                    f"(budget {units.span(event.budget_s)}){widest}"
+                )
+            case _:
+                pass
 
     def _line(self, text: str) -> None:
-        self._clear()
         self._console.print(text)
-
-    def _status(self, text: str) -> None:
-        if not self._live:
-            return
-        self._clear()
-        self._console.print(escape(text), end="\r")
-        self._open = True
-
-    def _clear(self) -> None:
-        if self._open:
-            self._console.print(" " * (self._console.width - 1), end="\r")
-            self._open = False

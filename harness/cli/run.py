@@ -2,35 +2,154 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+from rich.markup import escape
 
-from harness.cli.console import CONSOLE
+from harness.cli.console import CONSOLE, ERRORS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.events import Event
+
+RESULTS = Path("results")
 
 
 def run(
-    suite: str = typer.Argument(help="A suite file, or the name of a suite that comes with the harness."),
-    results: Path = typer.Option(Path("results"), help="Folder that the run's own folder is made in."),
+    suite: str | None = typer.Argument(None, help="A suite file, or the name of a suite that comes with the harness."),
+    results: Path = typer.Option(RESULTS, help="Folder that the run's own folder is made in."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
+    models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
+    resume: str | None = typer.Option(
+        None, metavar="RUN", help="Finish a run that was cut short: its folder, its name in results/, or 'latest'."
+    ),
+    report: Path | None = typer.Option(None, metavar="FILE", help="Write the report to this file as well."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the verdicts."),
+    json: bool = typer.Option(False, "--json", help="Print one JSON document instead; progress goes to stderr."),
 ) -> None:
     """Build, check and measure every trial of a suite against its baseline."""
-    from harness import catalog
-    from harness.cache import default_root
-    from harness.cli.progress import Progress
-    from harness.cli.show import print_run
-    from harness.plan import plan
-    from harness.runner import Runner, RunOptions
-    from harness.suite import read_suite
+    from harness.errors import UserError
 
-    parsed = read_suite(catalog.find_suite(suite))
-    experiments = plan(parsed, catalog.catalog())
-    with Progress(CONSOLE) as progress:
-        runner = Runner(RunOptions(results, cache or default_root()), progress.on_event)
-        directory = runner.run(parsed.spec.suite, parsed.spec.seed, experiments)
-    CONSOLE.print()
-    compared = print_run(directory)
-    CONSOLE.print(f"\nrecords:  {directory / 'records.jsonl'}")
-    CONSOLE.print(f"again:    harness show {directory}")
+    told = None if quiet else ERRORS if json else CONSOLE
+
+    def begin(watch: Watch) -> Path:
+        if suite is not None and resume is None:
+            return _start(suite, results, cache, models, watch)
+        if resume is not None and suite is None:
+            return _finish(resume, results, cache, watch, told)
+        raise UserError("name a suite to start a run (harness run SUITE), or one to finish (--resume RUN)")
+
+    directory = watched(begin, told, results)
+    conclude(directory, json=json, report=report)
+
+
+def watched(begin: Callable[[Watch], Path], told: Console | None, results: Path) -> Path:
+    """Do a run with its progress on ``told``; Ctrl-C says how to go on and exits with 130."""
+    from harness.cli.progress import Progress
+
+    watch = Watch()
+    try:
+        with Progress(told) as progress:
+            watch.show = progress.on_event
+            return begin(watch)
+    except KeyboardInterrupt:
+        print(f"interrupted{watch.remedy(results)}", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def conclude(directory: Path, *, json: bool, report: Path | None) -> None:
+    """Print a run's verdicts and where everything lies; exits with 1 when a baseline was not measured."""
+    from harness.cli.show import print_document, print_run
+
+    if report is not None:
+        from harness.report.page import write_report
+        from harness.store import read_run
+
+        write_report(read_run(directory), report)
+    if json:
+        compared = print_document(directory)
+    else:
+        CONSOLE.print()
+        compared = print_run(directory)
+        CONSOLE.print(f"\nrecords:  {escape(str(directory / 'records.jsonl'))}")
+        if report is not None:
+            CONSOLE.print(f"report:   {escape(str(report))}")
+        CONSOLE.print(f"again:    harness show {escape(str(directory))}")
     if not compared:
         raise typer.Exit(1)
+
+
+class Watch:
+    """Hands events on, and remembers where the run is."""
+
+    def __init__(self) -> None:
+        self.show: Callable[[Event], None] = lambda _: None
+        self._directory: Path | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Hand one event on."""
+        from harness.events import RunStarted
+
+        if isinstance(event, RunStarted):
+            self._directory = event.directory
+        self.show(event)
+
+    def remedy(self, results: Path) -> str:
+        """Say how to go on after an interrupt."""
+        if self._directory is None:
+            return ""
+        near = results == RESULTS and self._directory.parent == results
+        return f"; finish it with: harness run --resume {self._directory.name if near else self._directory}"
+
+
+def _start(suite: str, results: Path, cache: Path | None, models: Path | None, watch: Watch) -> Path:
+    """Start a new run and return its folder when it is done."""
+    from harness import catalog
+    from harness.suite import read_text
+
+    path = catalog.find_suite(suite)
+    return measure_text(read_text(path), path, results, cache, models, watch)
+
+
+def measure_text(text: str, path: Path, results: Path, cache: Path | None, models: Path | None, watch: Watch) -> Path:
+    """Measure a suite given as text; ``path`` is what errors name, and where its own paths are relative to."""
+    from harness import catalog
+    from harness.cache import default_root
+    from harness.header import SuiteSource
+    from harness.plan import plan
+    from harness.runner import Runner, RunOptions
+    from harness.suite import parse_suite
+
+    parsed = parse_suite(text, str(path))
+    experiments = plan(parsed, catalog.catalog(models))
+    runner = Runner(RunOptions(results, cache or default_root(), models), watch)
+    source = SuiteSource(text, str(path.resolve()))
+    return runner.run(parsed.spec.suite, parsed.spec.seed, experiments, source)
+
+
+def _finish(name: str, results: Path, cache: Path | None, watch: Watch, told: Console | None) -> Path:
+    """Do what is missing of a run and return its folder."""
+    from harness import catalog
+    from harness.cache import default_root
+    from harness.cli.find import find_run
+    from harness.header import is_complete, suite_of
+    from harness.plan import plan
+    from harness.runner import Runner, RunOptions
+    from harness.store import read_run
+
+    directory = find_run(name, results)
+    stored = read_run(directory)
+    if is_complete(stored):
+        if told is not None:
+            told.print(f"{escape(stored.name)} is complete: every trial has its record")
+        return directory
+    suite, kept = suite_of(stored), stored.header["options"]
+    models = Path(kept["models"]) if kept.get("models") else None
+    experiments = plan(suite, catalog.catalog(models))
+    root = cache or (Path(kept["cache"]) if kept["cache"] else default_root())
+    return Runner(RunOptions(results, root, models), watch).resume(directory, experiments)

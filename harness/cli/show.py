@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from harness import units
 from harness.cli.console import CONSOLE
+from harness.cli.find import find_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,9 +26,27 @@ COLORS = {
 def show(
     run: str = typer.Argument("latest", help="A run's folder, its name in results/, or 'latest'."),
     results: Path = typer.Option(Path("results"), help="Folder of runs."),
+    json: bool = typer.Option(False, "--json", help="Print one JSON document instead of the table."),
 ) -> None:
     """Print a run's quality, speed, memory and size with intervals and verdicts."""
-    print_run(_find(run, results))
+    directory = find_run(run, results)
+    if json:
+        print_document(directory)
+    else:
+        print_run(directory)
+
+
+def print_document(directory: Path) -> bool:
+    """Print one run as JSON; returns whether every experiment's baseline was measured."""
+    from harness.cli.document import document
+    from harness.store import read_run
+    from harness.verdicts import run_df
+
+    stored = read_run(directory)
+    shown = document(stored, run_df(stored))
+    print(dumps(shown, ensure_ascii=False, allow_nan=False, indent=1))
+    measured = {r["experiment"] for r in shown["rows"] if r["role"] == "baseline" and r["status"] == "ok"}
+    return bool(shown["complete"]) and measured == {e["name"] for e in shown["experiments"]}
 
 
 def print_run(directory: Path) -> bool:
@@ -149,24 +169,35 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
         return
     first = measured.iloc[0]
     share = first["dirty_rounds"] / first["rounds"] if first["rounds"] else 0.0
-    CONSOLE.print(
-        f"[dim]{first['replicates']:.0f} replicates, {first['rounds']:.0f} rounds ({100 * share:.0f} % disturbed from "
+    judged = measured[measured["quality_n"].notna()]
+    count = f" (n = {judged.iloc[0]['quality_n']:.0f})" if len(judged) else ""
+    notes = [
+        f"{first['replicates']:.0f} replicates, {first['rounds']:.0f} rounds ({100 * share:.0f} % disturbed from "
         f"outside), stopped by {first['stopped_by']}; margin {100 * first['margin']:g} % speed, "
-        f"{100 * first['quality_margin']:g} pt quality (n = {first['quality_n']:.0f}); "
-        f"memory is the peak over the runtime's floor; * build from the cache[/dim]"
-    )
-    reasons = rows["missing"].iloc[0]
-    CONSOLE.print(f"[dim]energy: unmeasured ({escape(reasons.get('energy_j', 'not reached'))})[/dim]")
+        f"{100 * first['quality_margin']:g} pt quality{count}; "
+        f"memory is the peak over the runtime's floor; * build from the cache",
+        _quality_note(measured),
+        _floor_note(measured),
+        f"energy: unmeasured ({rows['missing'].iloc[0].get('energy_j', 'not reached')})",
+    ]
+    for note in filter(None, notes):
+        CONSOLE.print(f"[dim]{escape(note)}[/dim]")
 
 
-def _find(run: str, results: Path) -> Path:
-    from harness.errors import UnknownNameError
-    from harness.store import RUN_FILE, find_runs
+def _quality_note(measured: pd.DataFrame) -> str:
+    from harness.frame import AGREEMENT_NOTES
 
-    for candidate in (Path(run), results / run):
-        if (candidate / RUN_FILE).is_file():
-            return candidate
-    runs = find_runs(results)
-    if run == "latest" and runs:
-        return runs[-1]
-    raise UnknownNameError("run", run, [r.name for r in runs])
+    judged = measured[measured["quality_metric"].notna()]
+    if not len(judged):
+        return f"quality: unmeasured ({measured.iloc[0]['missing'].get('quality', 'not reached')})"
+    first = judged.iloc[0]
+    note = AGREEMENT_NOTES.get(first["quality_data"], "")
+    return f"quality: {first['quality_metric']}{f', {note}' if note else ''}"
+
+
+def _floor_note(measured: pd.DataFrame) -> str:
+    known = measured["noise_floor"].dropna()
+    if len(known):
+        return f"noise floor of this host: {units.percent(float(known.max()))}; no verdict claims a smaller difference"
+    reasons = [missing["noise_floor"] for missing in measured["missing"] if "noise_floor" in missing]
+    return f"noise floor: {reasons[-1]}" if reasons else ""

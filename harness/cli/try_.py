@@ -13,12 +13,15 @@ import typer
 from rich.markup import escape
 
 from harness import units
-from harness.cli.console import CONSOLE
+from harness.cli.console import CONSOLE, ERRORS
+from harness.cli.run import RESULTS, Watch, conclude, measure_text, watched
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.inspection import Inspection
     from harness.plan import ModelCard
-    from harness.proposal import Proposal
+    from harness.proposal import Proposal, Request
     from harness.schema import InputSpec
     from harness.suite import ModelEntry
 
@@ -38,17 +41,48 @@ def try_(
     batch_size: int = typer.Option(1, min=1, help="Examples in a call."),
     threads: int = typer.Option(1, min=1, help="Threads of each runtime."),
     budget: float = typer.Option(60.0, min=1.0, help="About how many seconds to measure."),
-    save: Path | None = typer.Option(None, help="Keep the suite that was run in this file."),
-    results: Path = typer.Option(Path("results"), help="Folder that the run's own folder is made in."),
+    models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
+    save: Path | None = typer.Option(None, metavar="FILE", help="Keep the suite that is run in this file."),
+    report: Path | None = typer.Option(None, metavar="FILE", help="Where the report goes; reports/ by default."),
+    results: Path = typer.Option(RESULTS, help="Folder that the run's own folder is made in."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the verdicts."),
+    json: bool = typer.Option(False, "--json", help="Print one JSON document instead; progress goes to stderr."),
 ) -> None:
     """Measure a model with every optimization that is sensible here, and write the report."""
+    from harness.errors import UserError
     from harness.proposal import Request
 
+    told = None if quiet else ERRORS if json else CONSOLE
+    if save is not None and save.exists():
+        raise UserError(f"{save} exists; name another file for the suite")
     entry = read_model(model, data, inputs, metric)
-    folder = (save or Path("suite.yaml")).resolve().parent
-    proposal = look(entry, Request(batch_size, threads, budget), folder)
-    print(proposal.text)
+    place = save or Path("suite.yaml")
+    proposal = look(entry, Request(batch_size, threads, budget), place.resolve().parent, models, told)
+    if save is not None:
+        _write(save, proposal.text, model)
+    if told is not None:
+        for backend, reason in proposal.left_out.items():
+            told.print(f"[dim]not tried: {escape(backend)} ({escape(reason)})[/dim]")
+
+    def begin(watch: Watch) -> Path:
+        return measure_text(proposal.text, place, results, cache, models, watch)
+
+    directory = watched(begin, told, results)
+    if not json:
+        CONSOLE.print(f"\nthe suite that was run{f', kept in {save}' if save else ' (--save FILE keeps it)'}:\n")
+        print(proposal.text)
+    conclude(directory, json=json, report=report or Path("reports") / f"{directory.name}.html")
+
+
+def _write(path: Path, text: str, model: str) -> None:
+    from harness.errors import UserError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"# Proposed by harness try {model}; run it with harness run {path}\n{text}", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; name another file") from error
 
 
 def read_model(model: str, data: str | None, inputs: list[str], metric: str | None) -> ModelEntry:
@@ -104,16 +138,16 @@ def read_input(text: str) -> tuple[str, dict[str, Any]]:
     return match["name"], document
 
 
-def look(entry: ModelEntry, request: Any, folder: Path) -> Proposal:
+def look(entry: ModelEntry, request: Request, folder: Path, models: Path | None, told: Console | None) -> Proposal:
     """Look at the model in a process of its own and propose a suite, with paths relative to ``folder``."""
     from harness import catalog
     from harness.proposal import Subject, model_yaml, propose
 
-    known = catalog.catalog()
+    known = catalog.catalog(models)
     card = known.model(entry, Path.cwd())
-    found = None if card.source is None else inspect_apart(card, request.batch_size, request.threads)
-    if found is not None:
-        _describe(card, found)
+    found = None if entry.zoo is not None else inspect_apart(card, request.batch_size, request.threads)
+    if found is not None and told is not None:
+        _describe(card, found, told)
 
     def unavailable(backend: str) -> str | None:
         return known.backends[backend].unavailable(None, card.form)
@@ -170,15 +204,15 @@ def _relative(entry: ModelEntry, folder: Path) -> ModelEntry:
     return entry.model_copy(update=changed)
 
 
-def _describe(card: ModelCard, found: Inspection) -> None:
+def _describe(card: ModelCard, found: Inspection, told: Console) -> None:
     takes = ", ".join(f"{i.name} {i.dtype} [{', '.join(map(str, i.shape))}]" for i in found.inputs)
     gives = ", ".join(str(list(shape)) for shape in found.outputs)
-    CONSOLE.print(
+    told.print(
         f"[bold]{escape(card.name)}[/bold] takes {escape(takes)} and gives {escape(gives)}; "
         f"a call lasts about {units.seconds(found.call_s)}"
     )
     if found.replaceable_weights:
-        CONSOLE.print(
+        told.print(
             "[yellow]its weights are listed among its inputs, which keeps runtimes from preparing them; "
             "onnx.constant-weights shows what that costs[/yellow]"
         )

@@ -1,0 +1,231 @@
+"""One replicate: fresh workers of which exactly one runs at a time, in random order, round after round.
+
+Everything it depends on is handed in: how workers are started, the clock and the probe for outside disturbance.
+So the tests drive it without a process and without sleeping.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.events import Event, RoundDone
+from harness.launcher import Spawn, WorkerFailure, WorkerHandle
+from harness.measure.contention import Probe, evidence
+from harness.schema import Trial
+from harness.suite import Measure
+
+MAX_CALLS = 5000
+# After this many rounds per clean round wanted, a busy host is taken as it is and the record says so.
+DIRTY_PATIENCE = 2
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A trial that was built and examined: what timing it needs."""
+
+    trial: Trial
+    directory: Path
+    test_data: Path
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One worker's turn: nanoseconds of each call. ``position`` is its place in the round's random order."""
+
+    trial: str
+    replicate: int
+    round: int
+    position: int
+    dirty: bool
+    ns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """What one replicate gave; with all of a group's replicates its measuring can go on.
+
+    Attributes:
+        seconds: how long it took, the start of its workers included.
+        calls: calls a block, by trial; the first replicate fixes them.
+        load_s, first_call_s: of the trials that lasted to its end.
+    """
+
+    number: int
+    seconds: float
+    calls: Mapping[str, int]
+    load_s: Mapping[str, float]
+    first_call_s: Mapping[str, float]
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What measuring works with.
+
+    Attributes:
+        now: seconds of a monotonic clock, for the budget.
+        probe: outside evidence on ``watched`` cores.
+        cores_for: threads → cores a worker is pinned to; empty for no pinning.
+    """
+
+    spawn: Spawn
+    now: Callable[[], float]
+    probe: Probe
+    watched: int
+    cores_for: Callable[[int], Collection[int]]
+    on_event: Callable[[Event], None] = lambda _: None
+
+
+@dataclass
+class _Live:
+    """A worker in the present replicate."""
+
+    ready: Ready
+    worker: WorkerHandle
+    load_s: float = 0.0
+    first_call_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.ready.trial.name
+
+
+class ReplicateRun:
+    """Takes one replicate after another; a trial that fails is told to ``on_failure`` and left out from there."""
+
+    def __init__(
+        self,
+        experiment: str,
+        policy: Measure,
+        seed: int,
+        tools: Tools,
+        on_failure: Callable[[str, WorkerFailure], None],
+    ) -> None:
+        self._experiment = experiment
+        self._policy = policy
+        self._seed = seed
+        self._tools = tools
+        self._on_failure = on_failure
+
+    def take(self, members: Sequence[Ready], number: int, calls: Mapping[str, int]) -> Replicate:
+        """Start fresh workers, take the rounds, end the workers; ``calls`` a block as earlier replicates fixed them."""
+        began = self._tools.now()
+        with self._workers(members) as live:
+            calls = self._calibrate(live, calls)
+            blocks = self._rounds(live, calls, number)
+        return Replicate(
+            number,
+            self._tools.now() - began,
+            calls,
+            {worker.name: worker.load_s for worker in live},
+            {worker.name: worker.first_call_s for worker in live},
+            blocks,
+        )
+
+    @contextmanager
+    def _workers(self, members: Sequence[Ready]) -> Iterator[list[_Live]]:
+        """Start a fresh worker for each member: imports side by side, everything after it one at a time."""
+        live: list[_Live] = []
+        try:
+            for ready in members:
+                try:
+                    live.append(_Live(ready, self._tools.spawn(ready.trial, "measure")))
+                except WorkerFailure as failure:
+                    self._on_failure(ready.trial.name, failure)
+            for step in (self._start, self._prepare):
+                for worker in live.copy():
+                    self._try(worker, live, lambda w=worker, s=step: s(w))  # type: ignore[misc]
+            yield live
+        finally:
+            for worker in live:
+                worker.worker.close()
+
+    def _try(self, worker: _Live, live: list[_Live], action: Callable[[], None]) -> bool:
+        """Do something with a worker; drop its trial when that fails."""
+        try:
+            action()
+        except WorkerFailure as failure:
+            live.remove(worker)
+            worker.worker.close()
+            self._on_failure(worker.name, failure)
+            return False
+        return True
+
+    def _start(self, live: _Live) -> None:
+        ready = live.ready
+        live.worker.call(
+            "start",
+            self._policy.stage_timeout_s,
+            trial=asdict(ready.trial),
+            directory=str(ready.directory),
+            test_data=str(ready.test_data),
+        )
+        live.worker.pause()
+
+    def _prepare(self, live: _Live) -> None:
+        timeout = self._policy.stage_timeout_s
+        cores = sorted(self._tools.cores_for(live.ready.trial.threads))
+        with self._turn(live.worker):
+            live.load_s = float(live.worker.call("load", timeout, cores=cores)["load_s"])
+            live.first_call_s = float(live.worker.call("first", timeout)["first_call_s"])
+            live.worker.call("verify", timeout)
+
+    @contextmanager
+    def _turn(self, worker: WorkerHandle) -> Iterator[None]:
+        """Let a stopped worker run, and stop it again: an idle thread pool would burn the next one's CPU."""
+        worker.resume()
+        yield
+        worker.pause()
+
+    def _calibrate(self, live: list[_Live], calls: Mapping[str, int]) -> dict[str, int]:
+        """Fix the number of calls a block from the first replicate's speed, the same for all later ones."""
+        fixed = dict(calls)
+        for worker in live.copy():
+
+            def calibrate(worker: _Live = worker) -> None:
+                with self._turn(worker.worker):
+                    reply = worker.worker.call("ready", self._policy.stage_timeout_s)
+                wanted = round(self._policy.block_s / max(float(reply["call_s"]), 1e-9))
+                fixed.setdefault(worker.name, min(max(wanted, 1), MAX_CALLS))
+
+            self._try(worker, live, calibrate)
+        return fixed
+
+    def _rounds(self, live: list[_Live], calls: Mapping[str, int], replicate: int) -> list[Block]:
+        """Take rounds until enough are clean, or patience is out."""
+        blocks: list[Block] = []
+        clean = number = 0
+        most = self._policy.rounds * DIRTY_PATIENCE
+        while clean < self._policy.rounds and number < most and live:
+            order = list(live)
+            random.Random(f"{self._seed}/{self._experiment}/{replicate}/{number}").shuffle(order)
+            taken, dirty = self._round(order, live, calls, replicate, number)
+            blocks += taken
+            clean += not dirty
+            number += 1
+            self._tools.on_event(RoundDone(self._experiment, replicate, clean, self._policy.rounds, dirty))
+        return blocks
+
+    def _round(
+        self, order: Sequence[_Live], live: list[_Live], calls: Mapping[str, int], replicate: int, number: int
+    ) -> tuple[list[Block], bool]:
+        pids = [worker.worker.pid for worker in order]
+        before = self._tools.probe(pids)
+        samples: list[tuple[str, int, tuple[int, ...]]] = []
+        failed = False
+        for position, worker in enumerate(order):
+
+            def take(worker: _Live = worker, position: int = position) -> None:
+                with self._turn(worker.worker):
+                    reply = worker.worker.call("block", self._policy.stage_timeout_s, calls=calls[worker.name])
+                samples.append((worker.name, position, tuple(reply["ns"])))
+
+            failed |= not self._try(worker, live, take)
+        # A failed worker disturbed its round, and its CPU clock is gone with it.
+        dirty = failed or evidence(before, self._tools.probe(pids), self._tools.watched).dirty
+        return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty

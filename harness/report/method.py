@@ -1,0 +1,178 @@
+"""Where, with what and how a run was measured, and what was not: the facts a stranger needs to judge it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harness import units
+from harness.environment import describe
+from harness.noise import Noise, noise_from_json
+from harness.report.rows import absent, each, metric_of
+from harness.store import Run
+
+NO_NOISE = "not measured (harness doctor --noise)"
+LABELS = {
+    "energy_j": "energy",
+    "utilization": "utilization",
+    "device_memory_bytes": "device memory",
+    "latency_p50_s": "p50 latency",
+    "latency_p95_s": "p95 latency",
+    "latency_p99_s": "p99 latency",
+    "throughput_per_s": "throughput",
+    "threads_actual": "threads in use",
+    "precision_actual": "precision in use",
+    "speedup": "speed-up",
+    "technique_speedup": "speed-up over own engine",
+    "quality_change": "change in quality",
+}
+OWN_ROW = "this is the row that others are compared with"  # no gap, but what a reference is
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of a list: a name and what is known of it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A quantity that was not measured: one reason for all trials, or one a trial."""
+
+    name: str
+    reason: str
+    trials: tuple[Fact, ...] = ()
+
+
+def environment(run: Run) -> tuple[Fact, ...]:
+    """Return what is known of the host and the software; a header of an older run may say less."""
+    header = run.header
+    host = header["host"]
+    versions = header.get("versions") or {}
+    finished = max((r.finished_at for r in run.records), default="")
+    facts = [
+        ("host", f"{describe(host)} (id {host['id']})"),
+        ("system", _join(host.get("system"), _prefixed("kernel", host.get("kernel")))),
+        ("python", host.get("python")),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("harness", header.get("harness")),
+        ("command", shlex.join(map(str, header.get("command") or []))),
+        ("seed", header.get("seed")),
+        ("started", _date(header.get("started_at"))),
+        ("last trial ended", _date(finished)),
+        ("load before", _prefixed("1 min average", host.get("load_average_1m"))),
+        ("CPU governor", host.get("governor")),
+        ("noise of the host", _noise(header.get("noise"))),
+    ]
+    return tuple(Fact(name, str(text)) for name, text in facts if text not in (None, ""))
+
+
+def procedure(experiment: Mapping[str, Any], rows: pd.DataFrame) -> tuple[Fact, ...]:
+    """Return how one experiment was measured, from its entry in the run's header and its rows."""
+    settings = experiment.get("measure", {})
+    facts = [Fact("workload", _workload(rows))] if len(rows) else []
+    timed = rows[rows["rounds"].notna()] if len(rows) else rows
+    if len(timed):
+        first = timed.iloc[0]
+        stop = f"stopped by {first['stopped_by']}"
+        if "precision" in settings:
+            stop += f" (wanted ±{100 * settings['precision']:g} % on every speed-up)"
+        facts += [
+            Fact("replicates", f"{first['replicates']:.0f} fresh sets of processes; {stop}"),
+            Fact("rounds", f"{first['rounds']:.0f}, one block of every variant in random order each"),
+            Fact("disturbed rounds", _disturbed(timed)),
+            _floor(timed),
+        ]
+        facts += _scopes(timed)
+    facts.append(Fact("margin of speed", f"{100 * settings['margin']:g} %: a smaller difference is the same"))
+    metric = metric_of(rows) if len(rows) else None
+    margin = float(experiment["quality_margin"])
+    facts.append(
+        Fact("margin of quality", f"{margin:g}" if metric is None else f"{metric.margin(margin)} of {metric.name}")
+    )
+    return tuple(facts)
+
+
+def gaps(rows: pd.DataFrame) -> tuple[Gap, ...]:
+    """Return what was not measured of the trials that ended well, grouped by quantity, with the reasons.
+
+    Trials that ended early miss everything after it: they stand in the table with their reason.
+    """
+    found: dict[str, dict[str, str]] = {}
+    good = rows[rows["status"] == "ok"]
+    for row in each(good):
+        for column, reason in row["missing"].items():
+            if reason != OWN_ROW:
+                found.setdefault(column, {})[str(row["trial"])] = str(reason)
+    return tuple(_gap(LABELS.get(name, name.replace("_", " ")), why, len(good)) for name, why in found.items())
+
+
+def _gap(name: str, reasons: Mapping[str, str], trials: int) -> Gap:
+    if len(reasons) == trials and len(set(reasons.values())) == 1:
+        return Gap(name, next(iter(reasons.values())))
+    if len(set(reasons.values())) == 1 and len(reasons) > 1:
+        return Gap(name, f"{next(iter(reasons.values()))} ({', '.join(reasons)})")
+    return Gap(name, "", tuple(Fact(trial, reason) for trial, reason in reasons.items()))
+
+
+def _workload(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    threads = f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}"
+    return f"{first['workload']}, batch {first['batch_size']}, {threads} asked for, {first['device']}"
+
+
+def _disturbed(timed: pd.DataFrame) -> str:
+    first = timed.iloc[0]
+    share = first["dirty_rounds"] / first["rounds"] if first["rounds"] else 0.0
+    text = f"{first['dirty_rounds']:.0f} ({units.percent(share, 0)}), repeated for all"
+    unclean = timed[timed["speedup"].notna() & ~timed["speedup_clean"].astype(bool)]
+    if len(unclean):
+        text += f"; clean rounds did not suffice for {', '.join(map(str, unclean['trial']))}, so all rounds count there"
+    return text
+
+
+def _scopes(timed: pd.DataFrame) -> list[Fact]:
+    if not (timed["speedup_scope"] == "process").any():
+        return []
+    return [Fact("scope", "too few replicates: the intervals speak of these very processes only")]
+
+
+def _noise(entries: object) -> str:
+    """Show the A/A measurements that the run found for its host, one a thread count."""
+    if not isinstance(entries, Sequence) or not entries:
+        return NO_NOISE
+    return "; ".join(_noise_entry(noise_from_json(entry)) for entry in entries)
+
+
+def _noise_entry(noise: Noise) -> str:
+    threads = f"{noise.threads} thread{'s' if noise.threads != 1 else ''}"
+    quiet = "" if noise.clean else ", on a disturbed host"
+    return (
+        f"{threads}: standard deviation {units.percent(noise.within)} of a block, {units.percent(noise.between)} of a "
+        f"process ({noise.processes} processes of {noise.model} on {noise.backend}, {noise.measured_at[:10]}{quiet})"
+    )
+
+
+def _floor(timed: pd.DataFrame) -> Fact:
+    known = timed["noise_floor"].dropna()
+    if len(known):
+        return Fact("noise floor", f"{units.percent(float(known.max()))}: no verdict claims a smaller difference")
+    return Fact("noise floor", str(timed.iloc[0]["missing"].get("noise_floor", NO_NOISE)))
+
+
+def _join(*parts: str | None) -> str:
+    return ", ".join(part for part in parts if part)
+
+
+def _prefixed(prefix: str, value: object) -> str | None:
+    return None if value is None or absent(value) else f"{prefix} {value}"
+
+
+def _date(text: str | None) -> str:
+    return (text or "").replace("T", " ").replace("Z", " UTC")

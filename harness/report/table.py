@@ -1,0 +1,163 @@
+"""The full table: every trial in it, each cell as text and as the value it sorts by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness import units
+from harness.report.rows import Metric, Row, absent, each, estimate, measured, metric_of, needed, optional
+
+Key = float | str | None  # what a column is sorted by; None stands last either way
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is read, what it sorts by, and the verdict that stands beside it."""
+
+    text: str
+    key: Key
+    verdict: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """One column; ``numeric`` ones are aligned right and first sorted from large to small."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One trial. ``reason`` is set when it ended early; its measured cells are then empty."""
+
+    cells: tuple[Cell, ...]
+    baseline: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows; the first ``fixed`` columns are known of every trial, however it ended."""
+
+    headings: tuple[Heading, ...]
+    rows: tuple[TableRow, ...]
+    fixed: int = 4
+
+
+@dataclass(frozen=True)
+class _Column:
+    heading: Heading
+    read: Callable[[Row, Metric | None], Cell]
+
+
+def table(rows: pd.DataFrame) -> Table:
+    """Return the table of one experiment: measured trials fastest first, then those that ended early."""
+    metric = metric_of(rows)
+    early = rows[rows["status"] != "ok"]
+    body = [TableRow(_cells(row, metric), row["role"] == "baseline") for row in each(measured(rows))]
+    body += [TableRow(_cells(row, metric), row["role"] == "baseline", _reason(row)) for row in each(early)]
+    name = "quality" if metric is None else metric.name
+    headings = [Heading(c.heading.title.format(metric=name), c.heading.numeric) for c in _COLUMNS]
+    return Table(tuple(headings), tuple(body))
+
+
+def _cells(row: Row, metric: Metric | None) -> tuple[Cell, ...]:
+    return tuple(column.read(row, metric) for column in _COLUMNS)
+
+
+def _reason(row: Row) -> str:
+    reason = "no reason recorded" if absent(row["reason"]) else str(row["reason"])
+    stage = "" if absent(row["stage"]) else f" (stage {row['stage']})"
+    return reason + stage + ("" if absent(row["log"]) else f"; log: {row['log']}")
+
+
+def _text(name: str) -> Callable[[Row, Metric | None], Cell]:
+    def read(row: Row, _: Metric | None) -> Cell:
+        text = "" if absent(row[name]) else str(row[name])
+        return Cell(text or "–", text or None)
+
+    return read
+
+
+def _number(name: str, show: Callable[[float], str]) -> Callable[[Row, Metric | None], Cell]:
+    def read(row: Row, _: Metric | None) -> Cell:
+        why = row["missing"].get(name, "")
+        return Cell(optional(row[name], show), _key(row[name]), note=str(why) if absent(row[name]) else "")
+
+    return read
+
+
+def _key(value: float | None) -> Key:
+    return None if value is None or absent(value) else float(value)
+
+
+def _passes(row: Row, _: Metric | None) -> Cell:
+    text = " + ".join(filter(None, (row["passes"], row["options"])))
+    return Cell(text or "–", text or None)
+
+
+def _quality(row: Row, metric: Metric | None) -> Cell:
+    if metric is None or absent(row["quality"]):
+        return Cell("–", None, note=str(row["missing"].get("quality", "")))
+    text = f"{metric.value(row['quality'])} {metric.interval(row['quality_low'], row['quality_high'])}"
+    return Cell(text, _key(row["quality"]))
+
+
+def _change(row: Row, metric: Metric | None) -> Cell:
+    if metric is None or absent(row["quality_change"]):
+        return Cell("–", None)
+    verdict = str(row["quality_verdict"])
+    note = needed(row) if verdict == "inconclusive" else ""
+    return Cell(metric.change(row["quality_change"]), _key(row["quality_change"]), verdict, note)
+
+
+def _speed(prefix: str) -> Callable[[Row, Metric | None], Cell]:
+    def read(row: Row, _: Metric | None) -> Cell:
+        if absent(row[prefix]):
+            if prefix == "speedup" and row["role"] == "baseline":
+                return Cell("1×", 1.0, "baseline")
+            return Cell("–", None, note=str(row["missing"].get(prefix, "")))
+        note = "" if absent(row[f"{prefix}_reason"]) else str(row[f"{prefix}_reason"])
+        return Cell(estimate(row, prefix), _key(row[prefix]), str(row[f"{prefix}_verdict"]), note)
+
+    return read
+
+
+def _build(row: Row, _: Metric | None) -> Cell:
+    note = "from the cache; the time it took when it was built" if row["build_cached"] is True else ""
+    return Cell(optional(row["build_s"], units.seconds) + ("*" if note else ""), _key(row["build_s"]), note=note)
+
+
+def _threads(row: Row, _: Metric | None) -> Cell:
+    return Cell(optional(row["threads_actual"], lambda n: f"{n:g}"), _key(row["threads_actual"]))
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"
+
+
+_COLUMNS = (
+    _Column(Heading("variant", numeric=False), _text("trial")),
+    _Column(Heading("backend", numeric=False), _text("backend")),
+    _Column(Heading("passes", numeric=False), _passes),
+    _Column(Heading("status", numeric=False), _text("status")),
+    _Column(Heading("{metric} [95 %]"), _quality),
+    _Column(Heading("change"), _change),
+    _Column(Heading("speed-up [95 %]"), _speed("speedup")),
+    _Column(Heading("over own engine"), _speed("technique_speedup")),
+    _Column(Heading("p50"), _number("latency_p50_s", units.seconds)),
+    _Column(Heading("p95"), _number("latency_p95_s", units.seconds)),
+    _Column(Heading("p99"), _number("latency_p99_s", units.seconds)),
+    _Column(Heading("throughput"), _number("throughput_per_s", _rate)),
+    _Column(Heading("memory"), _number("inference_over_floor_bytes", units.size)),
+    _Column(Heading("size"), _number("artifact_bytes", units.size)),
+    _Column(Heading("build"), _build),
+    _Column(Heading("parameters"), _number("parameters", lambda n: f"{n:,.0f}")),
+    _Column(Heading("precision", numeric=False), _text("precision_actual")),
+    _Column(Heading("threads"), _threads),
+)

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from harness.backends import BACKENDS
 from harness.errors import HarnessError
 from harness.protocol import Message, receive, send
+from harness.reserve import cores_for
 from harness.schema import Status, Trial
 
 Role = Literal["build", "measure"]
@@ -180,7 +181,8 @@ class Launcher:
         backend = BACKENDS.get(trial.backend)
         baked_in = role == "measure" or backend.static_threads
         threads = trial.threads if baked_in else (os.cpu_count() or 1)
-        environment = {**os.environ, **backend.environment(threads, trial.options)}
+        cores = sorted(cores_for(trial.threads) or self._cores) if role == "measure" else ()
+        environment = {**os.environ, **backend.environment(threads, trial.options, cores)}
         if trial.interpreter:
             # That interpreter has the runtime; the harness itself comes from here.
             root = str(Path(__file__).resolve().parent.parent)

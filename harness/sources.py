@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,17 @@ def _made(named: Any, target: Target, seed: int) -> Any:
     needed = _needed(named)
     if needed and needed != ["seed"]:
         raise UserError(f"{target} needs arguments ({', '.join(needed)}); name a function that takes none, or 'seed'")
+    _seed_everything(seed)
     return call(named, target, seed) if needed else call(named, target)
+
+
+def _seed_everything(seed: int) -> None:
+    """Seed what a user's function may draw from, so that random weights are the same at every run."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed)
 
 
 def _needed(named: Any) -> list[str]:

@@ -144,7 +144,11 @@ class Worker:
         reset_peak()
         for _ in range(MEMORY_CALLS):
             session(batch)
-        return {"inference_peak_bytes": peak_rss_bytes(), "executed": session.executed()}
+        peak, executed = peak_rss_bytes(), session.executed()
+        asked, actual = self._require_trial().threads, executed.get("threads")
+        if actual is not None and actual != asked:
+            raise InvalidOutputError(f"asked for {asked} threads, the runtime says that it runs {actual}")
+        return {"inference_peak_bytes": peak, "executed": executed}
 
     def _do_verify(self) -> Message:
         """Hold the outputs on real inputs against the stored reference; raises InvalidOutputError."""

@@ -168,7 +168,7 @@ def import_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file")
     if path.parent != resource_dir("models") and str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+        sys.path.insert(0, str(path.parent))  # first, as a script's own folder is
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

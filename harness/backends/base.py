@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -109,8 +109,11 @@ class Backend(ABC):
             return Unavailable(f"{', '.join(missing)} not installed: {hint}")
         return Available(versions)
 
-    def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
-        """Environment variables that must be set before the worker's interpreter starts."""
+    def environment(self, threads: int, options: Mapping[str, Any], cores: Sequence[int] = ()) -> dict[str, str]:  # noqa: ARG002
+        """Return environment variables that must be set before the worker's interpreter starts.
+
+        ``cores`` are those of a measured process; empty for a build, which may go anywhere.
+        """
         return {}
 
     def option(self, options: Mapping[str, Any], name: str) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -41,9 +42,9 @@ class TorchBackend(Backend):
     unpickles = True
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"channels_last": (False, True)}
 
-    def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
-        """Return OpenMP's number of threads, which it reads once at its start."""
-        return {"OMP_NUM_THREADS": str(threads)}
+    def environment(self, threads: int, options: Mapping[str, Any], cores: Sequence[int] = ()) -> dict[str, str]:  # noqa: ARG002
+        """Return OpenMP's number of threads and their placement, which it reads once at its start."""
+        return openmp_environment(threads, cores)
 
     def import_runtime(self) -> None:
         """Import torch."""
@@ -101,11 +102,25 @@ class TorchSession(Session):
         return {
             "threads": torch.get_num_threads(),
             "interop_threads": torch.get_num_interop_threads(),
+            "threads_bound": os.environ.get("OMP_PROC_BIND", "false") == "true",
             "provider": "cpu",
             "precision": precision_of(self._module),
             "channels_last": self._channels_last,
             "torch": torch.__version__,
         }
+
+
+def openmp_environment(threads: int, cores: Sequence[int] = ()) -> dict[str, str]:
+    """Return what makes GNU OpenMP run ``threads`` threads, each on a core of its own where ``cores`` suffice.
+
+    Unbound, two threads of a pool that meet on one core spin a whole time slice at every barrier: measured here
+    with one core busy, 312 ms a call against 50 ms bound. Nothing else in the measured process has a pool that
+    would inherit the binding.
+    """
+    if not 1 < threads <= len(cores):
+        return {"OMP_NUM_THREADS": str(threads)}
+    places = ",".join(f"{{{core}}}" for core in cores)
+    return {"OMP_NUM_THREADS": str(threads), "OMP_PROC_BIND": "true", "OMP_PLACES": places}
 
 
 def set_threads(threads: int) -> None:

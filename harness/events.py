@@ -18,6 +18,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class BusyHost:
+    """Other programs use the host as the run begins."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ExperimentStarted:
     """An experiment with these trials begins."""
 
@@ -115,7 +122,8 @@ class ReplicateDone:
 
 
 Event = (
-    RunStarted
+    BusyHost
+    | RunStarted
     | ExperimentStarted
     | Resumed
     | StageStarted

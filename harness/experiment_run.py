@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -115,7 +115,7 @@ class ExperimentRun:
         for item in examined:
             name = item.ready.trial.name
             if name in measured.timings:
-                timing = Timing(samples=f"samples/{experiment.name}", **asdict(measured.timings[name]))
+                timing = Timing(samples=f"samples/{experiment.name}", **vars(measured.timings[name]))
                 self._end(replace(item.record, timing=timing))
 
     def _groups(self, ready: Mapping[str, Ready]) -> list[Group]:

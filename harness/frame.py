@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import StoreError
-from harness.schema import Artifact, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
+from harness.schema import Artifact, Disturbance, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
 from harness.store import Run, read_table
@@ -62,6 +62,10 @@ def _memory(read: Callable[[Memory], Any]) -> Callable[[Record], Any]:
 
 def _timing(read: Callable[[Timing], Any]) -> Callable[[Record], Any]:
     return _of("timing", read)
+
+
+def _disturbance(read: Callable[[Disturbance], Any]) -> Callable[[Record], Any]:
+    return _timing(lambda t: t.disturbance if isinstance(t.disturbance, Unmeasured) else read(t.disturbance))
 
 
 def _quality(read: Callable[[Quality], Any]) -> Callable[[Record], Any]:
@@ -119,6 +123,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("replicates", _timing(lambda t: t.replicates)),
     Column("rounds", _timing(lambda t: t.rounds)),
     Column("dirty_rounds", _timing(lambda t: t.dirty_rounds)),
+    Column("other_cpu_share", _disturbance(lambda d: d.other_cpu_share)),
+    Column("steal_share", _disturbance(lambda d: d.steal_share)),
+    Column("waiting_share", _disturbance(lambda d: d.waiting_share)),
+    Column("frequency_hz", _disturbance(lambda d: d.frequency_hz)),
     Column("calls_per_block", _timing(lambda t: t.calls_per_block)),
     Column("group", _timing(lambda t: t.group)),
     Column("stopped_by", _timing(lambda t: t.stopped_by)),

@@ -21,6 +21,7 @@ from harness.schema import Status, Trial
 
 Role = Literal["build", "measure"]
 EXIT_TIMEOUT_S = 5.0
+ISOLATED_NICE = -15  # of the scheduling group: about 28 times the weight of a neighbor's
 
 
 class WorkerFailure(HarnessError):
@@ -143,10 +144,15 @@ def log_name(trial: Trial, role: Role) -> str:
 
 
 class Launcher:
-    """Starts workers whose output goes to log files in ``log_dir``."""
+    """Starts workers whose output goes to log files in ``log_dir``.
 
-    def __init__(self, log_dir: Path) -> None:
+    With ``isolate`` each worker is a session, and so a scheduling group of its own, whose weight is raised: the
+    kernel's autogroup makes nice powerless between sessions. It ends with the worker, so nothing is left changed.
+    """
+
+    def __init__(self, log_dir: Path, *, isolate: bool = False) -> None:
         self._log_dir = log_dir
+        self._isolate = isolate
         self._cores = os.sched_getaffinity(0)  # before the coordinator moves out of the way
 
     def log_path(self, trial: Trial, role: Role) -> Path:
@@ -170,11 +176,15 @@ class Launcher:
                     stderr=output,
                     pass_fds=[theirs.fileno()],
                     env=self._environment(trial, role),
-                    process_group=0,  # Ctrl-C reaches the coordinator only
+                    # Either way Ctrl-C reaches the coordinator only.
+                    start_new_session=self._isolate,
+                    process_group=None if self._isolate else 0,
                 )
         except OSError as error:
             ours.close()
             raise WorkerFailure(Status.FAILED, f"cannot start {command[0]}: {error}", "spawn") from error
+        if self._isolate:
+            raise_weight(process.pid)
         return WorkerProcess(process, Connection(ours.detach()), log)
 
     def _environment(self, trial: Trial, role: Role) -> dict[str, str]:
@@ -188,6 +198,32 @@ class Launcher:
             root = str(Path(__file__).resolve().parent.parent)
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         return environment
+
+
+def raise_weight(pid: int) -> None:
+    """Give the scheduling group of a session more weight (sched(7), autogroup); its session must be its own.
+
+    Does nothing where the process has just ended. Raises HarnessError where it is not permitted.
+    """
+    try:
+        Path(f"/proc/{pid}/autogroup").write_text(str(ISOLATED_NICE))
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    except OSError as error:
+        raise HarnessError(f"the weight of a scheduling group cannot be raised: {error.strerror}") from error
+
+
+def isolation_unavailable(root: Path = Path("/")) -> str | None:
+    """Return why ``isolate`` can do nothing here, or None."""
+    switch = root / "proc/sys/kernel/sched_autogroup_enabled"
+    try:
+        if switch.read_text().strip() != "1":
+            return "autogroup is off on this host, so sessions are no scheduling groups; use nice"
+    except OSError:
+        return "this kernel has no autogroup"
+    if os.geteuid() != 0:
+        return "raising the weight of a scheduling group needs root"
+    return None
 
 
 def _oom_kills() -> int:

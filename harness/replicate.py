@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.events import Event, RoundDone
 from harness.launcher import Spawn, WorkerFailure, WorkerHandle
-from harness.measure.contention import Probe, evidence
+from harness.measure.contention import Evidence, Probe, evidence
 from harness.schema import Trial
 from harness.suite import Measure
 
@@ -53,6 +53,7 @@ class Replicate:
         seconds: how long it took, the start of its workers included.
         calls: calls a block, by trial; the first replicate fixes them.
         load_s, first_call_s: of the trials that lasted to its end.
+        evidence: what came from outside in each round, in the rounds' order.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Replicate:
     load_s: Mapping[str, float]
     first_call_s: Mapping[str, float]
     blocks: Sequence[Block]
+    evidence: Sequence[Evidence] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class ReplicateRun:
         began = self._tools.now()
         with self._workers(members) as live:
             calls = self._calibrate(live, calls)
-            blocks = self._rounds(live, calls, number)
+            blocks, found = self._rounds(live, calls, number)
         return Replicate(
             number,
             self._tools.now() - began,
@@ -125,6 +127,7 @@ class ReplicateRun:
             {worker.name: worker.load_s for worker in live},
             {worker.name: worker.first_call_s for worker in live},
             blocks,
+            found,
         )
 
     @contextmanager
@@ -196,24 +199,28 @@ class ReplicateRun:
             self._try(worker, live, calibrate)
         return fixed
 
-    def _rounds(self, live: list[_Live], calls: Mapping[str, int], replicate: int) -> list[Block]:
+    def _rounds(
+        self, live: list[_Live], calls: Mapping[str, int], replicate: int
+    ) -> tuple[list[Block], list[Evidence]]:
         """Take rounds until enough are clean, or patience is out."""
         blocks: list[Block] = []
+        evidences: list[Evidence] = []
         clean = number = 0
         most = self._policy.rounds * DIRTY_PATIENCE
         while clean < self._policy.rounds and number < most and live:
             order = list(live)
             random.Random(f"{self._seed}/{self._experiment}/{replicate}/{number}").shuffle(order)
-            taken, dirty = self._round(order, live, calls, replicate, number)
+            taken, dirty, seen = self._round(order, live, calls, replicate, number)
             blocks += taken
+            evidences.append(seen)
             clean += not dirty
             number += 1
             self._tools.on_event(RoundDone(self._experiment, replicate, clean, self._policy.rounds, dirty))
-        return blocks
+        return blocks, evidences
 
     def _round(
         self, order: Sequence[_Live], live: list[_Live], calls: Mapping[str, int], replicate: int, number: int
-    ) -> tuple[list[Block], bool]:
+    ) -> tuple[list[Block], bool, Evidence]:
         pids = [worker.worker.pid for worker in order]
         before = self._tools.probe(pids)
         samples: list[tuple[str, int, tuple[int, ...]]] = []
@@ -227,5 +234,6 @@ class ReplicateRun:
 
             failed |= not self._try(worker, live, take)
         # A failed worker disturbed its round, and its CPU clock is gone with it.
-        dirty = failed or evidence(before, self._tools.probe(pids), self._tools.watched).dirty
-        return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty
+        seen = evidence(before, self._tools.probe(pids), self._tools.watched)
+        dirty = failed or seen.dirty
+        return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty, seen

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 from harness.cache import Cache, default_root
 from harness.environment import host_fingerprint
-from harness.events import Event, ExperimentStarted, RunStarted
+from harness.errors import UserError
+from harness.events import BusyHost, Event, ExperimentStarted, RunStarted
 from harness.experiment_run import ExperimentRun
 from harness.header import SuiteSource, check_resumable, is_complete, make_header, now_text
 from harness.journal import Journal
-from harness.launcher import Launcher, Spawn
+from harness.launcher import Launcher, Spawn, isolation_unavailable
+from harness.measure.busy import LABEL_CORES, crowded, settle
 from harness.measure.contention import Probe, kernel_probe
 from harness.plan import Experiment
 from harness.reserve import host_lock
@@ -24,11 +28,21 @@ from harness.trial_run import LOGS, Context
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a run reads and writes; ``models`` is a folder of the user's own, kept for a later resume."""
+    """Where a run reads and writes, and on what terms.
+
+    Attributes:
+        cache: folder of cached builds; None for the user's.
+        models: a folder of the user's own, kept for a later resume.
+        neighbors: what to do about other programs on the host: ``refuse`` to start when they leave too few cores,
+            take it as it is and ``label`` the run, or ``ignore`` them (the selftest).
+        isolate: give the workers scheduling groups of their own; what it cannot do here is a UserError.
+    """
 
     results: Path
-    cache: Path
+    cache: Path | None
     models: Path | None = None
+    neighbors: Literal["refuse", "label", "ignore"] = "ignore"
+    isolate: bool = False
 
 
 class Runner:
@@ -39,30 +53,32 @@ class Runner:
         options: RunOptions,
         on_event: Callable[[Event], None] = lambda _: None,
         *,
-        spawn: Callable[[Path], Spawn] = Launcher,
+        spawn: Callable[[Path], Spawn] | None = None,
         now: Callable[[], float] = time.monotonic,
         probe: Callable[[Collection[int]], Probe] = kernel_probe,
     ) -> None:
         self._options = options
         self._on_event = on_event
-        self._make_spawn = spawn
+        self._make_spawn = spawn or functools.partial(Launcher, isolate=options.isolate)
         self._now = now
         self._make_probe = probe
 
     def run(self, suite: str, seed: int, experiments: Sequence[Experiment], source: SuiteSource | None = None) -> Path:
         """Run everything and return the run's folder; it can be resumed when ``source`` is given.
 
-        Raises HostLockedError when another run measures here.
+        Raises HostLockedError when another run measures here, and UserError when the host is busy or cannot isolate.
         """
         with host_lock():
             host = host_fingerprint()
+            busy = self._neighbors(experiments)
             directory = self._options.results / f"{suite}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
             chosen = self._options
             options = {
-                "cache": None if chosen.cache == default_root() else str(chosen.cache.resolve()),
+                "cache": None if chosen.cache in (None, default_root()) else str(chosen.cache.resolve()),
                 "models": None if chosen.models is None else str(chosen.models.resolve()),
             }
-            writer = RunWriter(directory, make_header(suite, seed, experiments, host, source, options))
+            header = make_header(suite, seed, experiments, host, source, options)
+            writer = RunWriter(directory, {**header, **busy, "isolated": chosen.isolate})
             self._on_event(RunStarted(directory))
             self._experiments(experiments, writer, host["id"])
             return directory
@@ -79,15 +95,33 @@ class Runner:
                 return directory
             host = host_fingerprint()
             check_resumable(run, experiments, host)
+            self._neighbors(experiments)
             writer = RunWriter.reopen(run, now_text())
             self._on_event(RunStarted(directory))
             self._experiments(experiments, writer, host["id"], run)
             return directory
 
+    def _neighbors(self, experiments: Sequence[Experiment]) -> dict[str, Any]:
+        """Return what a header says of other programs; raises UserError when they leave too few cores."""
+        if self._options.isolate and (reason := isolation_unavailable()):
+            raise UserError(f"--isolate: {reason}")
+        if self._options.neighbors == "ignore":
+            return {}
+        threads = max((t.threads for e in experiments for t in e.trials if not t.unsupported), default=1)
+        seen = settle(threads)
+        if self._options.neighbors == "refuse" and crowded(seen, threads):
+            raise UserError(
+                f"the host is busy: {seen.describe()}, and this suite measures with {threads}; end them, or measure "
+                "all the same with --force, and the run will say so"
+            )
+        if seen.used > LABEL_CORES:
+            self._on_event(BusyHost(seen.describe()))
+        return {"neighbors": asdict(seen)}
+
     def _experiments(
         self, experiments: Sequence[Experiment], writer: RunWriter, host: str, earlier: Run | None = None
     ) -> None:
-        cache = Cache(self._options.cache)
+        cache = Cache(self._options.cache or default_root())
         context = Context(
             cache=cache,
             writer=writer,

@@ -221,6 +221,23 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Disturbance:
+    """What came from outside while the rounds were taken, as shares of the measured cores' time.
+
+    Attributes:
+        other_cpu_share: used by processes that are none of ours.
+        steal_share: taken by the hypervisor.
+        waiting_share: of the wall time, in which some task of the host waited for a CPU (PSI, our own included).
+        frequency_hz: mean clock frequency of the measured cores.
+    """
+
+    other_cpu_share: float
+    steal_share: float
+    waiting_share: float | Unmeasured
+    frequency_hz: float | Unmeasured
+
+
+@dataclass(frozen=True)
 class Timing:
     """Where the raw samples are and how they were taken.
 
@@ -240,6 +257,7 @@ class Timing:
     stopped_by: str
     load_s: tuple[float, ...]
     first_call_s: tuple[float, ...]
+    disturbance: Disturbance | Unmeasured = Unmeasured("not recorded by this version")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from harness.protocol import trial_from_message
 from harness.schema import (
     SCHEMA_VERSION,
     Artifact,
+    Disturbance,
     Fidelity,
     FidelityCheck,
     InputSpec,
@@ -65,6 +66,17 @@ TRIAL = Trial(
     threads=2,
     interpreter="/usr/bin/python3",
 )
+TIMING = Timing(
+    samples="samples/digits",
+    replicates=3,
+    rounds=24,
+    dirty_rounds=1,
+    calls_per_block=17,
+    group=0,
+    stopped_by="precision",
+    load_s=(0.1, 0.11, 0.09),
+    first_call_s=(0.02, 0.021, 0.019),
+)
 FULL = Record(
     run="quickstart-20260101T000000",
     trial=TRIAL,
@@ -75,17 +87,7 @@ FULL = Record(
     fidelity=FidelityCheck(Fidelity.QUANTIZED, 0.0123, 0.5, 32),
     quality=Quality("accuracy", 0.975, 360, True, "predictions/digits.ort-int8.parquet", cached=True),
     memory=Memory(100_000_000, 130_000_000, 125_000_000),
-    timing=Timing(
-        samples="samples/digits",
-        replicates=3,
-        rounds=24,
-        dirty_rounds=1,
-        calls_per_block=17,
-        group=0,
-        stopped_by="precision",
-        load_s=(0.1, 0.11, 0.09),
-        first_call_s=(0.02, 0.021, 0.019),
-    ),
+    timing=TIMING,
     startup_s=0.75,
     actual={"threads": 2, "provider": "CPUExecutionProvider"},
     energy_j=1.5,
@@ -108,6 +110,7 @@ OWN = dataclasses.replace(
         TRIAL, model="net.make", role="baseline", workload="single-stream", device="cuda:0", source=SOURCE
     ),
     quality=Quality("top1-agreement", 0.9, 64, True, "predictions/e.torch.parquet", cached=True, data="unlabeled"),
+    timing=dataclasses.replace(TIMING, disturbance=Disturbance(0.02, 0.01, 0.3, 2.5e9)),
 )
 EMPTY = Record(
     run="r",

@@ -176,6 +176,7 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
         f"outside), stopped by {first['stopped_by']}; margin {100 * first['margin']:g} % speed, "
         f"{100 * first['quality_margin']:g} pt quality{count}; "
         f"memory is the peak over the runtime's floor; * build from the cache",
+        _disturbance_note(first),
         _quality_note(measured),
         _floor_note(measured),
         f"energy: unmeasured ({rows['missing'].iloc[0].get('energy_j', 'not reached')})",
@@ -193,6 +194,14 @@ def _quality_note(measured: pd.DataFrame) -> str:
     first = judged.iloc[0]
     note = AGREEMENT_NOTES.get(first["quality_data"], "")
     return f"quality: {first['quality_metric']}{f', {note}' if note else ''}"
+
+
+def _disturbance_note(first: pd.Series[Any]) -> str:
+    if _absent(first["other_cpu_share"]):
+        return ""
+    parts = [f"other programs used {units.percent(first['other_cpu_share'])}"]
+    parts += [f"the hypervisor took {units.percent(first['steal_share'])}"]
+    return f"of the measured cores' time {' and '.join(parts)}"
 
 
 def _floor_note(measured: pd.DataFrame) -> str:

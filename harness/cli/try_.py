@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from harness import units
 from harness.cli.console import CONSOLE, ERRORS
-from harness.cli.run import RESULTS, Watch, conclude, measure_text, watched
+from harness.cli.run import RESULTS, Watch, conclude, measure_text, run_options, watched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +46,7 @@ def try_(
     report: Path | None = typer.Option(None, metavar="FILE", help="Where the report goes; reports/ by default."),
     results: Path = typer.Option(RESULTS, help="Folder that the run's own folder is made in."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
+    force: bool = typer.Option(False, "--force", help="Measure on a busy host too; the run says so."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the verdicts."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead; progress goes to stderr."),
 ) -> None:
@@ -66,7 +67,7 @@ def try_(
             told.print(f"[dim]not tried: {escape(backend)} ({escape(reason)})[/dim]")
 
     def begin(watch: Watch) -> Path:
-        return measure_text(proposal.text, place, results, cache, models, watch)
+        return measure_text(proposal.text, place, run_options(results, cache, models, force=force), watch)
 
     directory = watched(begin, told, results)
     if not json:

@@ -66,6 +66,7 @@ def environment(run: Run) -> tuple[Fact, ...]:
         ("seed", header.get("seed")),
         ("started", _date(header.get("started_at"))),
         ("last trial ended", _date(finished)),
+        ("others before", _neighbors(header.get("neighbors"))),
         ("load before", _prefixed("1 min average", host.get("load_average_1m"))),
         ("CPU governor", host.get("governor")),
         ("noise of the host", _noise(header.get("noise"))),
@@ -88,6 +89,7 @@ def procedure(experiment: Mapping[str, Any], rows: pd.DataFrame) -> tuple[Fact, 
             Fact("rounds", f"{first['rounds']:.0f}, one block of every variant in random order each"),
             Fact("disturbed rounds", _disturbed(timed)),
             _floor(timed),
+            *_outside(timed),
         ]
         facts += _scopes(timed)
     facts.append(Fact("margin of speed", f"{100 * settings['margin']:g} %: a smaller difference is the same"))
@@ -137,6 +139,20 @@ def _disturbed(timed: pd.DataFrame) -> str:
     return text
 
 
+def _outside(timed: pd.DataFrame) -> list[Fact]:
+    known = timed[timed["other_cpu_share"].notna()]
+    if not len(known):
+        return []
+    first = known.iloc[0]
+    text = (
+        f"other programs used {units.percent(first['other_cpu_share'])} and the hypervisor took "
+        f"{units.percent(first['steal_share'])} of the measured cores' time"
+    )
+    if not absent(first["waiting_share"]):
+        text += f"; some task of the host waited for a CPU {units.percent(first['waiting_share'])} of the time"
+    return [Fact("from outside", text)]
+
+
 def _scopes(timed: pd.DataFrame) -> list[Fact]:
     if not (timed["speedup_scope"] == "process").any():
         return []
@@ -157,6 +173,14 @@ def _noise_entry(noise: Noise) -> str:
         f"{threads}: standard deviation {units.percent(noise.within)} of a block, {units.percent(noise.between)} of a "
         f"process ({noise.processes} processes of {noise.model} on {noise.backend}, {noise.measured_at[:10]}{quiet})"
     )
+
+
+def _neighbors(found: object) -> str | None:
+    if not isinstance(found, Mapping):
+        return None
+    named = [f"{n['name']} {n['cores']:.1f}" for n in found.get("neighbors", [])[:3]]
+    text = f"used {float(found['used']):.1f} of {found['cores']} cores"
+    return f"{text} ({', '.join(named)})" if named else text
 
 
 def _floor(timed: pd.DataFrame) -> Fact:

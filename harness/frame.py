@@ -21,7 +21,7 @@ from harness.errors import StoreError
 from harness.schema import Artifact, Disturbance, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
-from harness.store import Run, read_table
+from harness.store import Run, confirmation_file, read_table
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
@@ -196,6 +196,18 @@ class SampleReader:
             medians = own.groupby("round")["latency_ns"].median() / 1e9
             result.append({int(number): float(value) for number, value in medians.items()})  # type: ignore[call-overload]
         return result
+
+
+def alone_latencies(run: Run, experiment: str) -> dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]]:
+    """Return the latencies in seconds of trials that were timed alone, one array a process; empty for none."""
+    path = run.directory / confirmation_file(experiment)
+    if not path.is_file():
+        return {}
+    frame = read_table(path).to_pandas()
+    return {
+        str(trial): [part["latency_ns"].to_numpy(dtype=np.float64) / 1e9 for _, part in own.groupby("process")]
+        for trial, own in frame.groupby("trial")
+    }
 
 
 def spread(prefix: str, estimate: Estimate | NotEnough | Mean | None, suffix: str = "") -> dict[str, Any]:

@@ -84,8 +84,11 @@ def suite_of(run: Run) -> Suite:
     return parse_suite(run.header["suite_text"], run.header["suite_file"])
 
 
-def check_resumable(run: Run, experiments: Sequence[Experiment], host: Mapping[str, Any]) -> None:
-    """Raise UserError with the remedy when what is still missing could not be compared with what is there."""
+def check_resumable(run: Run, experiments: Sequence[Experiment] | None, host: Mapping[str, Any]) -> None:
+    """Raise UserError with the remedy when what is still missing could not be compared with what is there.
+
+    ``experiments`` are what the run's suite plans here now; None when no trial is missing.
+    """
     header = run.header
     remedy = f"start a new run: harness run {header.get('suite_file', 'SUITE')}"
     if header["host"]["id"] != host["id"]:
@@ -102,7 +105,7 @@ def check_resumable(run: Run, experiments: Sequence[Experiment], host: Mapping[s
     ]
     if differing:
         raise UserError(f"{run.name} was measured with {', '.join(differing)}; {remedy}")
-    if _planned(experiments) != [(e["name"], e["trials"]) for e in header["experiments"]]:
+    if experiments is not None and _planned(experiments) != [(e["name"], e["trials"]) for e in header["experiments"]]:
         raise UserError(f"{run.name}: its suite gives other trials here than it did when the run started; {remedy}")
 
 

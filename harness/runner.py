@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.cache import Cache, default_root
+from harness.confirm import confirm
 from harness.environment import host_fingerprint
 from harness.errors import UserError
 from harness.events import BusyHost, Event, ExperimentStarted, RunStarted
 from harness.experiment_run import ExperimentRun
 from harness.header import SuiteSource, check_resumable, is_complete, make_header, now_text
-from harness.journal import Journal
+from harness.journal import Journal, still_there
 from harness.launcher import Launcher, Spawn, isolation_unavailable
 from harness.measure.busy import LABEL_CORES, crowded, settle
 from harness.measure.contention import Probe, kernel_probe
@@ -101,6 +102,23 @@ class Runner:
             self._experiments(experiments, writer, host["id"], run)
             return directory
 
+    def confirm(self, directory: Path, experiment: Experiment, trials: Sequence[str]) -> Path:
+        """Time trials of a finished run alone; returns the file of samples.
+
+        Raises UserError as ``resume``, and when what was measured is no longer in the cache.
+        """
+        with host_lock():
+            run = read_run(directory)
+            host = host_fingerprint()
+            check_resumable(run, None, host)
+            writer = RunWriter.reopen(run, now_text())
+            context = self._context(writer, host["id"])
+            examined = Journal(writer, context.cache, run.records).earlier(experiment.name).examined
+            chosen = [examined[name] for name in trials if name in examined and still_there(examined[name])]
+            if len(chosen) != len(trials):
+                raise UserError(f"{run.name}: what was measured is no longer in the cache; start a new run")
+            return confirm(experiment.name, experiment.measure, chosen, context)
+
     def _neighbors(self, experiments: Sequence[Experiment]) -> dict[str, Any]:
         """Return what a header says of other programs; raises UserError when they leave too few cores."""
         if self._options.isolate and (reason := isolation_unavailable()):
@@ -121,9 +139,16 @@ class Runner:
     def _experiments(
         self, experiments: Sequence[Experiment], writer: RunWriter, host: str, earlier: Run | None = None
     ) -> None:
-        cache = Cache(self._options.cache or default_root())
-        context = Context(
-            cache=cache,
+        context = self._context(writer, host)
+        journal = Journal(writer, context.cache, earlier.records if earlier else ())
+        for position, experiment in enumerate(experiments, start=1):
+            names = tuple(trial.name for trial in experiment.trials)
+            self._on_event(ExperimentStarted(experiment.name, names, position, len(experiments)))
+            ExperimentRun(experiment, context, journal).run()
+
+    def _context(self, writer: RunWriter, host: str) -> Context:
+        return Context(
+            cache=Cache(self._options.cache or default_root()),
             writer=writer,
             spawn=self._make_spawn(writer.directory / LOGS),
             host=host,
@@ -131,8 +156,3 @@ class Runner:
             make_probe=self._make_probe,
             on_event=self._on_event,
         )
-        journal = Journal(writer, cache, earlier.records if earlier else ())
-        for position, experiment in enumerate(experiments, start=1):
-            names = tuple(trial.name for trial in experiment.trials)
-            self._on_event(ExperimentStarted(experiment.name, names, position, len(experiments)))
-            ExperimentRun(experiment, context, journal).run()

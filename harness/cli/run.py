@@ -35,6 +35,9 @@ def run(
     isolate: bool = typer.Option(
         False, "--isolate", help="Give workers scheduling groups of their own, with more weight (root, autogroup)."
     ),
+    confirm: bool = typer.Option(
+        False, "--confirm", help="Time the winner and the baseline of each experiment alone afterwards."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the verdicts."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead; progress goes to stderr."),
 ) -> None:
@@ -52,6 +55,8 @@ def run(
         raise UserError("name a suite to start a run (harness run SUITE), or one to finish (--resume RUN)")
 
     directory = watched(begin, told, results)
+    if confirm:
+        watched(lambda watch: confirm_winners(directory, options, watch), told, results)
     conclude(directory, json=json, report=report)
 
 
@@ -144,6 +149,26 @@ def measure_text(text: str, path: Path, options: RunOptions, watch: Watch) -> Pa
     experiments = plan(parsed, catalog.catalog(options.models))
     source = SuiteSource(text, str(path.resolve()))
     return Runner(options, watch).run(parsed.spec.suite, parsed.spec.seed, experiments, source)
+
+
+def confirm_winners(directory: Path, options: RunOptions, watch: Watch) -> Path:
+    """Time the baseline and the winner of each experiment alone; without a winner there is nothing to confirm."""
+    from harness import catalog
+    from harness.header import suite_of
+    from harness.plan import plan
+    from harness.report.rows import report_df
+    from harness.report.sentences import answer
+    from harness.runner import Runner
+    from harness.store import read_run
+
+    stored = read_run(directory)
+    frame = report_df(stored)
+    runner = Runner(options, watch)
+    for experiment in plan(suite_of(stored), catalog.catalog(options.models)):
+        winner = answer(frame[frame["experiment"] == experiment.name]).subject
+        if winner is not None:
+            runner.confirm(directory, experiment, [experiment.baseline.name, winner])
+    return directory
 
 
 def _finish(name: str, options: RunOptions, watch: Watch, told: Console | None) -> Path:

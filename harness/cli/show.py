@@ -176,7 +176,8 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
         f"outside), stopped by {first['stopped_by']}; margin {100 * first['margin']:g} % speed, "
         f"{100 * first['quality_margin']:g} pt quality{count}; "
         f"memory is the peak over the runtime's floor; * build from the cache",
-        _disturbance_note(first),
+        *_alone_notes(measured),
+        _disturbance_note(first, measured),
         _quality_note(measured),
         _floor_note(measured),
         f"energy: unmeasured ({rows['missing'].iloc[0].get('energy_j', 'not reached')})",
@@ -196,12 +197,30 @@ def _quality_note(measured: pd.DataFrame) -> str:
     return f"quality: {first['quality_metric']}{f', {note}' if note else ''}"
 
 
-def _disturbance_note(first: pd.Series[Any]) -> str:
+def _alone_notes(measured: pd.DataFrame) -> list[str]:
+    """Say what the trials took that were timed alone."""
+    notes = []
+    for _, row in measured[measured["alone_p50_s"].notna()].iterrows():
+        low, high = units.seconds(row["alone_p50_low_s"]), units.seconds(row["alone_p50_high_s"])
+        note = f"alone: {row['trial']} p50 {units.seconds(row['alone_p50_s'])} [{low}, {high}]"
+        if not _absent(row["alone_speedup"]):
+            interval = f"[{units.ratio(row['alone_speedup_low'])[:-1]}, {units.ratio(row['alone_speedup_high'])[:-1]}]"
+            note += f", {units.ratio(row['alone_speedup'])} {interval}"
+        notes.append(note)
+    return notes
+
+
+def _disturbance_note(first: pd.Series[Any], measured: pd.DataFrame) -> str:
     if _absent(first["other_cpu_share"]):
         return ""
-    parts = [f"other programs used {units.percent(first['other_cpu_share'])}"]
-    parts += [f"the hypervisor took {units.percent(first['steal_share'])}"]
-    return f"of the measured cores' time {' and '.join(parts)}"
+    note = (
+        f"of the measured cores' time other programs used {units.percent(first['other_cpu_share'])} and the "
+        f"hypervisor took {units.percent(first['steal_share'])}"
+    )
+    compared = measured[measured["speedup"].notna()]
+    if len(compared) and not compared["speedup_clean"].astype(bool).all():
+        note += "; clean rounds did not suffice, so all count and intervals are widened by what that could have added"
+    return note
 
 
 def _floor_note(measured: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness import units
 from harness.frame import AGREEMENT_NOTES
 from harness.report.rows import Metric, Row, absent, baseline_of, each, engine_of, estimate, measured, metric_of, needed
 from harness.units import ratio
@@ -62,8 +63,25 @@ def answer(rows: pd.DataFrame, planned: Sequence[str] = ()) -> Answer:
         return Answer(None, _nothing(metric, base), (*_nearest(compared, metric), *closing))
     best = proven.iloc[0]
     passed = faster[faster["speedup"] > best["speedup"]]
-    notes = (*_engine(best, rows), *_overlapping(best, proven), *_passed_over(passed, metric), *closing)
+    notes = (
+        *_alone(best, base),
+        *_engine(best, rows),
+        *_overlapping(best, proven),
+        *_passed_over(passed, metric),
+        *closing,
+    )
     return Answer(str(best["trial"]), _winner(best, base, metric), notes)
+
+
+def _alone(best: Row, base: Row) -> list[str]:
+    """Say what winner and baseline took with the host to themselves, where that was measured."""
+    if absent(best["alone_p50_s"]) or absent(base["alone_p50_s"]):
+        return []
+    times = f"{units.seconds(base['alone_p50_s'])} for {base['trial']}, {units.seconds(best['alone_p50_s'])} for it"
+    if absent(best["alone_speedup"]):
+        return [f"Timed alone, the median call took {times}."]
+    interval = f"[{units.ratio(best['alone_speedup_low'])[:-1]}, {units.ratio(best['alone_speedup_high'])[:-1]}]"
+    return [f"Timed alone, the median call took {times}: {units.ratio(best['alone_speedup'])} {interval}."]
 
 
 def _meaning(rows: pd.DataFrame) -> list[str]:

@@ -38,12 +38,23 @@ def catalog(models: Path | None = None) -> Catalog:
     return Catalog(
         model=functools.partial(_model_card, files),
         backends={
-            name: BackendEntry(BACKENDS.get(name).options, functools.partial(backend_unavailable, name))
+            name: BackendEntry(
+                BACKENDS.get(name).options, functools.partial(backend_unavailable, name), BACKENDS.get(name).devices
+            )
             for name in BACKENDS
         },
         passes={name: _pass_entry(PASSES.get(name)) for name in PASSES},
         cores=len(os.sched_getaffinity(0)),
+        device_unavailable=device_unavailable,
     )
+
+
+@functools.cache
+def device_unavailable(device: str, root: Path = Path("/")) -> str | None:
+    """Return why a device cannot be used on this host, or None. The driver is asked, not torch, which is heavy."""
+    if device == "cpu" or (root / "proc/driver/nvidia/version").is_file():
+        return None
+    return "no NVIDIA driver is loaded (/proc/driver/nvidia is missing), so there is no CUDA device"
 
 
 def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> ModelCard:

@@ -34,10 +34,12 @@ class BackendEntry:
     Attributes:
         options: name → allowed values, empty for any.
         unavailable: ``(interpreter, form of the model) → reason`` or None when it can be used.
+        devices: names of the devices it runs on.
     """
 
     options: Mapping[str, tuple[object, ...]]
     unavailable: Callable[[str | None, str], str | None]
+    devices: tuple[str, ...] = ("cpu",)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Catalog:
     """All names a suite may use.
 
     Attributes:
+        device_unavailable: device → why this host has none, or None.
         model: ``(entry of the suite, folder its paths are relative to) → card``; raises UserError.
     """
 
@@ -68,6 +71,7 @@ class Catalog:
     backends: Mapping[str, BackendEntry]
     passes: Mapping[str, PassEntry]
     cores: int
+    device_unavailable: Callable[[str], str | None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,10 @@ def _plain_name(trial: Trial, named: Collection[tuple[str, int, str | None]]) ->
 def _why_not(trial: Trial, card: ModelCard, catalog: Catalog) -> str | None:
     reason = card.unavailable() or catalog.backends[trial.backend].unavailable(trial.interpreter, card.form)
     if reason:
+        return reason
+    if trial.device not in catalog.backends[trial.backend].devices:
+        return f"{trial.backend} does not run on {trial.device} here"
+    if reason := catalog.device_unavailable(trial.device):
         return reason
     if trial.threads > catalog.cores:
         return f"asks for {trial.threads} threads, this host has {catalog.cores} cores"

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from harness.events import Event, RoundDone
 from harness.launcher import Spawn, WorkerFailure, WorkerHandle
-from harness.measure.contention import Evidence, Probe, evidence
+from harness.measure.contention import Evidence, Probe, evidence, wait_quiet
 from harness.schema import Trial
 from harness.suite import Measure
 
 MAX_CALLS = 5000
 # After this many rounds per clean round wanted, a busy host is taken as it is and the record says so.
 DIRTY_PATIENCE = 2
+STOP_PROBE_S = 30.0  # a call that takes longer after a stop hangs
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Tools:
         now: seconds of a monotonic clock, for the budget.
         probe: outside evidence on ``watched`` cores.
         cores_for: threads → cores a worker is pinned to; empty for no pinning.
+        wait_quiet: process id → waits until the process uses no CPU, for workers that cannot be stopped.
     """
 
     spawn: Spawn
@@ -80,6 +82,7 @@ class Tools:
     probe: Probe
     watched: int
     cores_for: Callable[[int], Collection[int]]
+    wait_quiet: Callable[[int], None] = wait_quiet
     on_event: Callable[[Event], None] = lambda _: None
 
 
@@ -95,6 +98,15 @@ class _Live:
     @property
     def name(self) -> str:
         return self.ready.trial.name
+
+
+def _on_devices(members: Sequence[Ready]) -> list[Ready]:
+    """Return one member of each device but the CPU."""
+    found: dict[str, Ready] = {}
+    for ready in members:
+        if ready.trial.device != "cpu":
+            found.setdefault(ready.trial.device, ready)
+    return list(found.values())
 
 
 class ReplicateRun:
@@ -113,10 +125,13 @@ class ReplicateRun:
         self._seed = seed
         self._tools = tools
         self._on_failure = on_failure
+        self._stoppable: bool | None = None  # whether workers survive being stopped; None before anybody has tried
 
     def take(self, members: Sequence[Ready], number: int, calls: Mapping[str, int]) -> Replicate:
         """Start fresh workers, take the rounds, end the workers; ``calls`` a block as earlier replicates fixed them."""
         began = self._tools.now()
+        if self._stoppable is None:
+            self._stoppable = all(self._survives_a_stop(ready) for ready in _on_devices(members))
         with self._workers(members) as live:
             calls = self._calibrate(live, calls)
             blocks, found = self._rounds(live, calls, number)
@@ -168,7 +183,7 @@ class ReplicateRun:
             directory=str(ready.directory),
             test_data=str(ready.test_data),
         )
-        live.worker.pause()
+        self._rest(live.worker)
 
     def _prepare(self, live: _Live) -> None:
         timeout = self._policy.stage_timeout_s
@@ -181,9 +196,47 @@ class ReplicateRun:
     @contextmanager
     def _turn(self, worker: WorkerHandle) -> Iterator[None]:
         """Let a stopped worker run, and stop it again: an idle thread pool would burn the next one's CPU."""
-        worker.resume()
+        if self._stoppable:
+            worker.resume()
         yield
-        worker.pause()
+        self._rest(worker)
+
+    def _rest(self, worker: WorkerHandle) -> None:
+        """Stop a worker; where its device's driver does not bear that, wait until its CPU clock stands still."""
+        if self._stoppable:
+            worker.pause()
+        else:
+            self._tools.wait_quiet(worker.pid)
+
+    def _survives_a_stop(self, ready: Ready) -> bool:
+        """Try with a worker of its own whether a process with a device open goes on after SIGSTOP and SIGCONT.
+
+        Nothing documents what a CUDA context does then, so it is tried where it runs.
+        """
+        timeout = self._policy.stage_timeout_s
+        worker = self._tools.spawn(ready.trial, "measure")
+        try:
+            worker.call(
+                "start",
+                timeout,
+                trial=asdict(ready.trial),
+                directory=str(ready.directory),
+                test_data=str(ready.test_data),
+            )
+            worker.call("load", timeout, cores=[])
+            worker.call("verify", timeout)
+        except WorkerFailure:
+            worker.close()
+            return True  # it fails unstopped too, and the replicate will say why
+        try:
+            worker.pause()
+            worker.resume()
+            worker.call("verify", min(timeout, STOP_PROBE_S))
+        except WorkerFailure:
+            return False
+        finally:
+            worker.close()
+        return True
 
     def _calibrate(self, live: list[_Live], calls: Mapping[str, int]) -> dict[str, int]:
         """Fix the number of calls a block from the first replicate's speed, the same for all later ones."""

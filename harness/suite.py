@@ -213,7 +213,7 @@ class ExperimentSpec(_Strict):
     workload: Literal["offline", "single-stream"] = "offline"
     batch_size: Count = 1
     threads: Count = 1
-    device: Literal["cpu"] = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     baseline: Variant | None = None
     variants: tuple[Variant, ...] = ()
     matrix: Matrix = Matrix()

@@ -123,7 +123,7 @@ class Worker:
             from harness.targets import import_place  # only a pickled module needs its own code
 
             import_place(description.code, trial.source.path if trial.source else "")
-        options = SessionOptions(trial.threads, trial.options)
+        options = SessionOptions(trial.threads, trial.options, trial.device)
         reset_peak()
         began = time.perf_counter()
         self._session = BACKENDS.get(trial.backend).load(self._directory, options)

@@ -62,10 +62,11 @@ class LowerRequest:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a session is opened: ``threads`` for intra-op work and the variant's backend options."""
+    """How a session is opened: ``threads`` for intra-op work, the variant's backend options, and the device."""
 
     threads: int
     options: Mapping[str, Any]
+    device: str = "cpu"
 
 
 class Session(ABC):
@@ -74,6 +75,14 @@ class Session(ABC):
     @abstractmethod
     def __call__(self, inputs: Arrays) -> Arrays:
         """Run one batch: host arrays in, materialized host arrays out (the one rule for what is timed)."""
+
+    def timed(self, inputs: Arrays) -> object:
+        """Run one batch as it is timed; what it returns is thrown away.
+
+        The same as a call, so host array in, host array out, except where an option with a name of its own says
+        that data stays on a device: then it returns when the device is done.
+        """
+        return self(inputs)
 
     def synchronize(self) -> None:  # noqa: B027 (only devices with a queue override it)
         """Wait until all work that was handed over is done."""
@@ -96,6 +105,7 @@ class Backend(ABC):
     forms: ClassVar[Mapping[Form, tuple[str, ...]]]  # what it can lower → distributions that takes as well
     extra: ClassVar[str] = ""  # the extra of pyproject.toml that installs them
     unpickles: ClassVar[bool] = False  # whether the measured process needs the code of the module's classes
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     static_batch: ClassVar[bool] = False  # whether the batch size is baked into the artifact
     static_threads: ClassVar[bool] = False  # whether the thread count is baked into the artifact
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # name → allowed values, the default first; () for any

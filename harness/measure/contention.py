@@ -112,6 +112,25 @@ def kernel_probe(cores: Collection[int]) -> Probe:
     return probe
 
 
+def wait_quiet(
+    pid: int,
+    still_s: float = 0.02,
+    most_s: float = 1.0,
+    clock: Callable[[int], float] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait until a process has used no CPU for ``still_s``, at most ``most_s``: some pools spin for ever."""
+    clock = clock or _cpu_s
+    waited, before = 0.0, clock(pid)
+    while waited < most_s:
+        sleep(still_s)
+        waited += still_s
+        now = clock(pid)
+        if now == before:
+            return
+        before = now
+
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 

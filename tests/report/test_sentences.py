@@ -140,6 +140,6 @@ def test_agreement_on_synthetic_inputs_is_not_sold_as_accuracy() -> None:
     known = {"quality_metric": "cosine-agreement", "quality_data": "synthetic"}
     said = answer(frame({**baseline(), **known}, variant("a", 2.0, **known)))
     assert said.notes == (
-        "Quality here is cosine-agreement with the unoptimized model on synthetic inputs: whether the function is still "
-        "the same, not whether it is right.",
+        "Quality here is cosine-agreement with the unoptimized model on synthetic inputs: whether the function is "
+        "still the same, not whether it is right.",
     )

@@ -62,6 +62,7 @@ def make_header(
                 "trials": [t.name for t in e.trials],
                 "measure": e.measure.model_dump(mode="json"),
                 "quality_margin": e.quality_margin,
+                "load": None if e.load is None else e.load.model_dump(mode="json"),
             }
             for e in experiments
         ],

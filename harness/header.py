@@ -17,7 +17,17 @@ from harness.plan import Experiment
 from harness.store import Run
 from harness.suite import Suite, parse_suite
 
-LISTED = ("torch", "onnx", "onnxruntime", "onnxscript", "openvino", "torch-pruning", "scikit-learn", "numpy")
+LISTED = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "torch-pruning",
+    "scikit-learn",
+    "numpy",
+    "mlcommons-loadgen",
+)
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 from harness.codec import scenario_from_json
 from harness.events import StageStarted
-from harness.launcher import WorkerFailure, WorkerHandle
+from harness.launcher import WorkerFailure, WorkerHandle, log_name
 from harness.replicate import Ready
 from harness.reserve import cores_for
 from harness.schema import Scenario, Unmeasured
 from harness.suite import Load
-from harness.trial_run import LOGS, Context, log_name
+from harness.trial_run import LOGS, Context
 
 STAGE = "loadgen"
 FOLDER = "loadgen"  # below the run's folder

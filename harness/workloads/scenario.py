@@ -32,7 +32,9 @@ CONFIRMATIONS = 4
 CALIBRATIONS = 3
 # LoadGen makes its queries before the test: 10 % more than expected for offline, twice as many for the streams.
 EXPECT_FASTER = {"offline": 1.3, "single-stream": 0.5, "multi-stream": 0.5}
-LEAST_LATENCY_S = 4e-6  # no Python system answers sooner
+# No system in Python is faster, and LoadGen makes all its queries in memory before it starts.
+LEAST_LATENCY_S = 4e-6
+MOST_SAMPLES_PER_S = 1e6
 NULL_RATE_PER_S = 10_000.0
 
 
@@ -131,7 +133,7 @@ class ScenarioRun:
         """Test a stream or offline; once more with a better expectation where the first one ended too early."""
         expected = max(EXPECT_FASTER[self._name] * call_s, LEAST_LATENCY_S)
         if self._name == "offline":
-            expected = EXPECT_FASTER[self._name] * self._trial.batch_size / call_s
+            expected = min(EXPECT_FASTER[self._name] * self._trial.batch_size / call_s, MOST_SAMPLES_PER_S)
         for _ in range(CALIBRATIONS):
             outcome = self._once(call, self._request(terms, expected), folder, doing)
             if outcome.long_enough:

@@ -144,6 +144,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("scenario_early_stopping_s", _scenario(lambda s: s.early_stopping_s)),
     Column("scenario_bound_s", _scenario(lambda s: _or(s.bound_s, "only the server scenario has a bound"))),
     Column("scenario_queries", _scenario(lambda s: s.queries)),
+    Column("scenario_samples_per_query", _scenario(lambda s: s.samples_per_query)),
     Column("scenario_duration_s", _scenario(lambda s: s.duration_s)),
     Column("scenario_min_duration_s", _scenario(lambda s: s.min_duration_s)),
     Column("scenario_resolution", _scenario(lambda s: _or(s.resolution, "nothing was searched"))),

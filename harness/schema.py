@@ -266,7 +266,7 @@ class Scenario:
         percentile: the one that is judged; None where no latency is.
         latency_s: a query's latency at the percentile; None where no latency is judged.
         early_stopping_s: LoadGen's estimate of the percentile, on the safe side for the number of queries.
-        queries: of ``samples_per_query`` examples, in the test that gave the value.
+        queries: of ``samples_per_query`` examples, in the test that gave the value; ``offline`` has one.
         min_duration_s, min_queries: what the test had to reach.
         bound_s: what the percentile had to stay within.
         official: whether durations, counts and percentiles are MLPerf's own.

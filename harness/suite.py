@@ -215,7 +215,9 @@ class Load(_Strict):
     def _consistent(self) -> Load:
         if self.percentile is not None and self.percentile not in LOGGED_PERCENTILES:
             known = ", ".join(map(str, LOGGED_PERCENTILES))
-            raise PydanticCustomError("percentile", "LoadGen logs these percentiles: {known}", {"known": known})
+            raise PydanticCustomError(
+                "percentile", "percentile is one of those that LoadGen logs: {known}", {"known": known}
+            )
         if self.official and self.model_fields_set & {"min_duration_s", "percentile", "samples_per_query"}:
             raise PydanticCustomError(
                 "official",

@@ -71,10 +71,15 @@ def _row(row: Row) -> ScenarioRow:
         value=show(row["scenario_value"]),
         early=optional(row["scenario_early_stopping_s"], units.seconds),
         floor=optional(row["scenario_floor"], show),
-        queries=f"{row['scenario_queries']:,.0f}",
+        queries=_queries(row),
         verdict="VALID" if row["scenario_valid"] else "INVALID",
         reason=reason,
     )
+
+
+def _queries(row: Row) -> str:
+    each_ = row["scenario_samples_per_query"]
+    return f"{row['scenario_queries']:,.0f}" + (f" × {each_:,.0f}" if each_ > 1 else "")
 
 
 def _note(row: Row) -> str:

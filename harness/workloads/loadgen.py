@@ -70,6 +70,7 @@ class Outcome:
     rate_per_s: float
     early_stopping_s: float | None
     queries: int
+    samples_per_query: int
     duration_s: float
 
 
@@ -270,19 +271,21 @@ def read_outcome(log: Mapping[str, Any], request: Request, duration_s: float) ->
         rate_per_s=float(log.get("result_samples_per_second", 0.0)),
         early_stopping_s=early / NS if early else None,
         queries=int(log["result_query_count"]),
+        samples_per_query=int(log["generated_samples_per_query"]),
         duration_s=duration_s,
     )
 
 
 def _reason(log: Mapping[str, Any], request: Request, latency_s: float) -> str:
     unmet = []
-    if log.get("result_perf_constraints_met") is False:
+    slow = log.get("result_perf_constraints_met") is False
+    if slow:
         unmet.append(f"p{100 * request.percentile:g} is {latency_s:.3g} s, the bound {request.bound_s:g} s")
     if not log["result_min_duration_met"]:
         unmet.append(f"shorter than {request.min_duration_s:g} s")
     if not log["result_min_queries_met"]:
         unmet.append(f"fewer than {request.min_queries} queries")
-    if log.get("early_stopping_met") is False:
+    if log.get("early_stopping_met") is False and not slow:  # what is too slow is not cured by more queries
         text = " ".join(str(log.get("early_stopping_result", "")).replace("*", "").split())
         unmet.append(f"too few queries to be sure of the percentile ({text.rstrip('.')})")
     return "; ".join(unmet) or str(log.get("result_invalid_reason", "")).strip() or "LoadGen gives no reason"

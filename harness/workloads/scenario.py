@@ -21,6 +21,7 @@ Call = Callable[[Arrays], object]
 
 SHORT_S = 3.0
 SEARCH_S = (0.5, 10.0)  # a test of the search takes a third of the full length, within these
+BOUNDS = 20  # a server's test takes so many bounds at least: a queue that grows by 5 % has grown to the bound
 FLOOR_S = 0.5
 CALIBRATION_S = 0.2
 CONFIDENCE = 0.99  # LoadGen's, for early stopping
@@ -28,7 +29,7 @@ RESOLUTION = 0.05
 STEP = 1.4
 START = 0.7  # of the rate that would keep the system always busy
 SECOND_CHANCE = 2  # tests of a rate that must fail: a stall of the host is not the system's
-CONFIRMATIONS = 4
+CONFIRMATIONS = (1.0, 1.05, 1.1, 1.2, 1.4)  # each divides the rate before, until one is confirmed
 CALIBRATIONS = 3
 # LoadGen makes its queries before the test: 10 % more than expected for offline, twice as many for the streams.
 EXPECT_FASTER = {"offline": 1.3, "single-stream": 0.5, "multi-stream": 0.5}
@@ -160,10 +161,11 @@ class ScenarioRun:
             raise UnsupportedError(
                 f"a call alone takes {call_s:.3g} s, so no rate holds the bound of {bound_s:g} s; raise latency_bound_s"
             )
+        percentile, full_s = self._terms.percentile, max(self._terms.min_duration_s, BOUNDS * bound_s)
         least, most = SEARCH_S
-        search_s = min(max(self._terms.min_duration_s / 3, least), most)
-        short = replace(self._terms, min_duration_s=min(search_s, self._terms.min_duration_s))
-        short = replace(short, min_queries=fewest_queries(short.percentile))
+        search_s = max(min(max(full_s / 3, least), most, full_s), BOUNDS * bound_s)
+        search = Terms(search_s, fewest_queries(percentile), percentile)
+        full = replace(self._terms, min_duration_s=full_s)
         tests: list[LoadTest] = []
         lowest = math.inf
 
@@ -172,7 +174,7 @@ class ScenarioRun:
             lowest = min(lowest, rate)
             for _ in range(SECOND_CHANCE):
                 folder = self._folder / "search" / f"{len(tests):02d}"
-                outcome = self._at(call, rate, short, folder, tests)
+                outcome = self._at(call, rate, search, folder, tests)
                 (folder / f"{PREFIX}detail.txt").unlink()  # its summary is kept
                 if outcome.valid:
                     return True
@@ -180,14 +182,22 @@ class ScenarioRun:
 
         found = highest_rate(holds, START / call_s, step=STEP, resolution=RESOLUTION)
         rate = lowest if found is None else found
-        for number in range(CONFIRMATIONS):
-            if number:
-                rate /= 1.0 + RESOLUTION
-            outcome = self._at(call, rate, self._terms, self._folder, tests)
+        for lower in CONFIRMATIONS:
+            rate /= lower
+            outcome = self._at(call, rate, full, self._folder, tests)
+            if not outcome.valid and found is not None:
+                outcome = self._at(call, rate, full, self._folder, tests)
             if outcome.valid or found is None:
                 break
         scenario = self._scenario(outcome, rate)
-        return replace(scenario, floor=self._server_floor(), tests=tuple(tests), resolution=RESOLUTION, bound_s=bound_s)
+        return replace(
+            scenario,
+            floor=self._server_floor(),
+            tests=tuple(tests),
+            resolution=RESOLUTION,
+            bound_s=bound_s,
+            min_duration_s=full_s,
+        )
 
     def _at(self, call: Call, rate: float, terms: Terms, folder: Path, tests: list[LoadTest]) -> Outcome:
         """Test one rate and add it to ``tests``."""
@@ -234,7 +244,7 @@ class ScenarioRun:
             latency_s=outcome.latency_s if judged else None,
             early_stopping_s=Unmeasured(reason) if early is None else early,
             queries=outcome.queries,
-            samples_per_query=self._trial.batch_size if self._name == "multi-stream" else 1,
+            samples_per_query=outcome.samples_per_query,
             duration_s=outcome.duration_s,
             min_duration_s=self._terms.min_duration_s,
             min_queries=self._terms.min_queries,

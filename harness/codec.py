@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StoreError
-from harness.schema import SCHEMA_VERSION, Artifact, Record, Trial
+from harness.schema import SCHEMA_VERSION, Artifact, Record, Scenario, Trial
 
 Document = dict[str, Any]
 
@@ -32,6 +32,7 @@ MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {1: _v1_to_v2}
 _RECORD = TypeAdapter(Record)
 _TRIAL = TypeAdapter(Trial)
 _ARTIFACT = TypeAdapter(Artifact)
+_SCENARIO = TypeAdapter(Scenario)
 
 
 def encode_record(record: Record) -> str:
@@ -85,6 +86,14 @@ def artifact_from_json(document: Document) -> Artifact:
         return _ARTIFACT.validate_python(document)
     except ValidationError as error:
         raise StoreError(f"an artifact description is damaged: {error.errors()[0]['msg']}") from error
+
+
+def scenario_from_json(document: Document) -> Scenario:
+    """Read a scenario from JSON data; raises StoreError when it is damaged."""
+    try:
+        return _SCENARIO.validate_python(document)
+    except ValidationError as error:
+        raise StoreError(f"a scenario is damaged: {error.errors()[0]['msg']}") from error
 
 
 def artifact_to_json(artifact: Artifact) -> Document:

@@ -52,7 +52,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A trial reached a stage: ``build``, ``examine``."""
+    """A trial reached a stage: ``build``, ``examine``, ``loadgen``."""
 
     experiment: str
     trial: str

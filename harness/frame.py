@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import StoreError
-from harness.schema import Artifact, Disturbance, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
+from harness.schema import Artifact, Disturbance, FidelityCheck, Memory, Quality, Record, Scenario, Timing, Unmeasured
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
 from harness.store import Run, confirmation_file, read_table
 
+NO_LATENCY = "the offline scenario judges no latency"
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 # What quality means where the data has no targets, by the kind of data.
@@ -74,6 +75,14 @@ def _quality(read: Callable[[Quality], Any]) -> Callable[[Record], Any]:
 
 def _fidelity(read: Callable[[FidelityCheck], Any]) -> Callable[[Record], Any]:
     return _of("fidelity", read)
+
+
+def _scenario(read: Callable[[Scenario], Any]) -> Callable[[Record], Any]:
+    return _of("scenario", read)
+
+
+def _or(value: Any, reason: str) -> Any:
+    return Unmeasured(reason) if value is None else value
 
 
 def _options(record: Record) -> str:
@@ -133,6 +142,22 @@ COLUMNS: tuple[Column, ...] = (
     Column("energy_j", lambda r: r.energy_j),
     Column("utilization", lambda r: r.utilization),
     Column("device_memory_bytes", lambda r: r.device_memory_bytes),
+    Column("scenario_valid", _scenario(lambda s: s.valid)),
+    Column("scenario_reason", _scenario(lambda s: s.reason)),
+    Column("scenario_metric", _scenario(lambda s: s.metric)),
+    Column("scenario_value", _scenario(lambda s: s.value)),
+    Column("scenario_floor", _scenario(lambda s: s.floor)),
+    Column("scenario_percentile", _scenario(lambda s: _or(s.percentile, NO_LATENCY))),
+    Column("scenario_latency_s", _scenario(lambda s: _or(s.latency_s, NO_LATENCY))),
+    Column("scenario_early_stopping_s", _scenario(lambda s: s.early_stopping_s)),
+    Column("scenario_bound_s", _scenario(lambda s: _or(s.bound_s, "only the server scenario has a bound"))),
+    Column("scenario_queries", _scenario(lambda s: s.queries)),
+    Column("scenario_samples_per_query", _scenario(lambda s: s.samples_per_query)),
+    Column("scenario_duration_s", _scenario(lambda s: s.duration_s)),
+    Column("scenario_min_duration_s", _scenario(lambda s: s.min_duration_s)),
+    Column("scenario_resolution", _scenario(lambda s: _or(s.resolution, "nothing was searched"))),
+    Column("scenario_official", _scenario(lambda s: s.official)),
+    Column("scenario_log", _scenario(lambda s: s.log)),
 )
 
 

@@ -17,7 +17,17 @@ from harness.plan import Experiment
 from harness.store import Run
 from harness.suite import Suite, parse_suite
 
-LISTED = ("torch", "onnx", "onnxruntime", "onnxscript", "openvino", "torch-pruning", "scikit-learn", "numpy")
+LISTED = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "torch-pruning",
+    "scikit-learn",
+    "numpy",
+    "mlcommons-loadgen",
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ def make_header(
                 "trials": [t.name for t in e.trials],
                 "measure": e.measure.model_dump(mode="json"),
                 "quality_margin": e.quality_margin,
+                "load": None if e.load is None else e.load.model_dump(mode="json"),
             }
             for e in experiments
         ],

@@ -261,6 +261,64 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class LoadTest:
+    """One LoadGen test of a search: the rate of its queries, and what it gave at the searched percentile."""
+
+    rate_per_s: float
+    valid: bool
+    latency_s: float
+    queries: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What MLPerf's LoadGen says of a trial, taken alone: no verdict is drawn from it.
+
+    Attributes:
+        name: the workload.
+        valid: LoadGen's own judgement; ``reason`` says what was not met.
+        metric: ``latency_s`` (the percentile of a query's latency), ``rate_per_s`` (the highest Poisson rate of
+            queries that holds the bound), ``samples_per_s``.
+        floor: the same metric of a system that answers at once: what LoadGen and Python cost by themselves.
+        percentile: the one that is judged; None where no latency is.
+        latency_s: a query's latency at the percentile; None where no latency is judged.
+        early_stopping_s: LoadGen's estimate of the percentile, on the safe side for the number of queries.
+        queries: of ``samples_per_query`` examples, in the test that gave the value; ``offline`` has one.
+        min_duration_s, min_queries: what the test had to reach.
+        bound_s: what the percentile had to stay within.
+        official: whether durations, counts and percentiles are MLPerf's own.
+        log: folder of LoadGen's logs, below the run's.
+        tests: all tests of a search, in order; the last one gave the value.
+        resolution: the search's, relative; None where nothing was searched.
+    """
+
+    name: Literal["single-stream", "multi-stream", "server", "offline"]
+    valid: bool
+    reason: str
+    metric: Literal["latency_s", "rate_per_s", "samples_per_s"]
+    value: float
+    floor: float | Unmeasured
+    percentile: float | None
+    latency_s: float | None
+    early_stopping_s: float | Unmeasured
+    queries: int
+    samples_per_query: int
+    duration_s: float
+    min_duration_s: float
+    min_queries: int
+    bound_s: float | None
+    official: bool
+    log: str
+    loadgen: str
+    tests: tuple[LoadTest, ...] = ()
+    resolution: float | None = None
+
+
+NO_LOAD_TEST = "no load test was asked for"
+
+
+@dataclass(frozen=True)
 class Record:
     """The document of one trial. Exactly one is written however the trial ends."""
 
@@ -282,4 +340,5 @@ class Record:
     energy_j: float | Unmeasured = Unmeasured("not reached")
     utilization: float | Unmeasured = Unmeasured("not reached")
     device_memory_bytes: int | Unmeasured = Unmeasured("not reached")
+    scenario: Scenario | Unmeasured = Unmeasured(NO_LOAD_TEST)
     schema_version: int = SCHEMA_VERSION

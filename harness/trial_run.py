@@ -229,6 +229,6 @@ def finished(record: Record) -> Record:
     if record.status is Status.OK:
         return record
     why = Unmeasured(f"the trial ended as {record.status} in stage '{record.stage}'")
-    fields = ("artifact", "fidelity", "quality", "memory", "timing", "startup_s")
+    fields = ("artifact", "fidelity", "quality", "memory", "timing", "startup_s", "scenario")
     missing = {name: why for name in fields if getattr(record, name) == Unmeasured("not reached")}
     return replace(record, **missing)  # type: ignore[arg-type]

@@ -196,9 +196,7 @@ class Worker:
         """Prepare the timed loop and return the median seconds of a call."""
         trial, session = self._require_trial(), self._require_session()
         self._loop = WORKLOADS.get(trial.workload)(session, self._batches(DISTINCT_BATCHES))
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # as timeit does: a collection belongs to no particular call
+        _still()
         began, samples = time.perf_counter(), [*self._loop.block(1)]
         while time.perf_counter() - began < CALIBRATION_S:
             samples += self._loop.block(1, warmup_s=0.0)
@@ -207,6 +205,18 @@ class Worker:
     def _do_block(self, calls: int) -> Message:
         """Run one block; returns the nanoseconds of each call."""
         return {"ns": self._loop.block(calls)}
+
+    def _do_loadgen(self, load: Message, root: str, log: str) -> Message:
+        """Run the trial's scenario with LoadGen; returns the parts of a ``Scenario``."""
+        from harness.workloads.scenario import ScenarioRun  # LoadGen only where it is asked for
+
+        def report(test: str) -> None:
+            send(self._connection, {"event": "step", "name": test})
+
+        trial, session = self._require_trial(), self._require_session()
+        run = ScenarioRun(trial, load, self._load_test().split, Path(root), log, report)
+        _still()
+        return {"scenario": dataclasses.asdict(run.run(session))}
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
@@ -227,6 +237,13 @@ class Worker:
         if self._session is None:
             raise HarnessError("the worker has no session; send 'load' first")
         return self._session
+
+
+def _still() -> None:
+    """Turn the garbage collector off, as timeit does: a collection belongs to no particular call."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 def relative_error(outputs: Arrays, expected: Arrays) -> float:

@@ -16,6 +16,7 @@ from harness.codec import (
     decode_record,
     encode_record,
     migrate,
+    scenario_from_json,
     trial_to_json,
 )
 from harness.errors import StoreError
@@ -27,11 +28,13 @@ from harness.schema import (
     Fidelity,
     FidelityCheck,
     InputSpec,
+    LoadTest,
     Memory,
     ModelSource,
     PassSpec,
     Quality,
     Record,
+    Scenario,
     Status,
     Step,
     Timing,
@@ -111,6 +114,28 @@ OWN = dataclasses.replace(
     ),
     quality=Quality("top1-agreement", 0.9, 64, True, "predictions/e.torch.parquet", cached=True, data="unlabeled"),
     timing=dataclasses.replace(TIMING, disturbance=Disturbance(0.02, 0.01, 0.3, 2.5e9)),
+    scenario=Scenario(
+        name="server",
+        valid=False,
+        reason="p99 is 0.0251 s, the bound 0.02 s",
+        metric="rate_per_s",
+        value=1387.5,
+        floor=40_000.0,
+        percentile=0.99,
+        latency_s=0.0251,
+        early_stopping_s=Unmeasured("LoadGen estimates no latency here"),
+        queries=4104,
+        samples_per_query=1,
+        duration_s=3.04,
+        min_duration_s=3.0,
+        min_queries=662,
+        bound_s=0.02,
+        official=False,
+        log="loadgen/e/torch",
+        loadgen="6.0.17",
+        tests=(LoadTest(1457.0, False, 0.031, 1440, 1.02), LoadTest(1387.5, False, 0.0251, 4104, 3.04)),
+        resolution=0.05,
+    ),
 )
 EMPTY = Record(
     run="r",
@@ -255,3 +280,16 @@ def test_a_damaged_artifact_is_refused() -> None:
 
 def test_the_time_to_build_leaves_the_reference_model_out() -> None:
     assert ARTIFACT.build_s == 1.75
+
+
+def test_a_scenario_crosses_from_a_worker() -> None:
+    assert isinstance(OWN.scenario, Scenario)
+    assert scenario_from_json(json.loads(json.dumps(dataclasses.asdict(OWN.scenario)))) == OWN.scenario
+    with pytest.raises(StoreError, match="a scenario is damaged"):
+        scenario_from_json({"name": "server"})
+
+
+def test_a_record_without_a_scenario_says_that_none_was_asked_for() -> None:
+    document = json.loads(encode_record(FULL))
+    del document["scenario"]
+    assert decode_record(json.dumps(document)).scenario == Unmeasured("no load test was asked for")

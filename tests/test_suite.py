@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import SuiteError
 from harness.schema import PassSpec
-from harness.suite import SuiteFile, parse_suite, read_suite
+from harness.suite import Load, SuiteFile, parse_suite, read_suite
 
 HEAD = """\
 suite: s
@@ -75,7 +75,11 @@ def test_a_missing_key_is_named_with_the_line_of_its_parent(text: str, expected:
     [
         (HEAD + "    threads: many\n", "s.yaml:5: experiments.0.threads: ", "got 'many'"),
         (HEAD + "    threads: 0\n", "s.yaml:5: experiments.0.threads: ", "got 0"),
-        (HEAD + "    workload: online\n", "s.yaml:5: experiments.0.workload: ", "'offline' or 'single-stream'"),
+        (
+            HEAD + "    workload: online\n",
+            "s.yaml:5: experiments.0.workload: ",
+            "'offline', 'single-stream', 'server' or 'multi-stream'",
+        ),
         (HEAD + "    variants: [torch]\n", "s.yaml:5: experiments.0.variants.0: ", "got 'torch'"),
         (HEAD + "    matrix: {passes: {a b: []}}\n", "s.yaml:5: experiments.0.matrix.passes.a b: ", "got 'a b'"),
         ("suite: 1\nexperiments: [{name: e, model: m}]\n", "s.yaml:1: suite: ", "got 1"),
@@ -177,6 +181,35 @@ def test_single_stream_needs_batches_of_one(more: str) -> None:
 def test_single_stream_with_batches_of_one_is_fine() -> None:
     text = HEAD + "    workload: single-stream\n    matrix: {batch_size: [1], threads: [1, 2]}\n"
     assert parse(text).experiments[0].workload == "single-stream"
+
+
+def test_a_load_test_is_asked_for_by_its_block_and_always_made_of_server_and_multi_stream() -> None:
+    def load(body: str) -> Load | None:
+        return parse(HEAD + body).experiments[0].load_test
+
+    assert load("") is None
+    assert load("    load: {}\n") == Load()
+    assert load("    workload: multi-stream\n") == Load(samples_per_query=8)
+    assert load("    workload: server\n    load: {latency_bound_s: 0.01}\n") == Load(latency_bound_s=0.01)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("    workload: server\n", "server needs the bound that latencies must hold: load: {latency_bound_s: SECONDS}"),
+        ("    workload: server\n    load: {}\n", "server needs the bound"),
+        ("    load: {latency_bound_s: 1}\n", "latency_bound_s is for workload: server; remove it"),
+        ("    workload: server\n    batch_size: 2\n", "server sends one example at a time; set batch_size: 1"),
+        ("    workload: multi-stream\n    batch_size: 2\n", "load: {samples_per_query: N}; remove batch_size"),
+        ("    workload: multi-stream\n    matrix: {batch_size: [2]}\n", "remove batch_size"),
+        ("    load: {official: true, min_duration_s: 5}\n", "official takes MLPerf's own min_duration_s"),
+        ("    load: {percentile: 0.8}\n", "one of those that LoadGen logs: 0.5, 0.9, 0.95, 0.97, 0.99, 0.999"),
+        ("    load: {min_duration_s: 0}\n", "greater than 0"),
+        ("    load: {latency_bound: 1}\n", "did you mean 'latency_bound_s'?"),
+    ],
+)
+def test_a_load_block_that_makes_no_sense_is_refused_with_the_remedy(body: str, sentence: str) -> None:
+    assert sentence in complaint(HEAD + body)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ COLORS = {
     "kept": "green", "lost": "red",
 }  # fmt: skip
 
+LOADGEN_COLORS = {"VALID": "green", "INVALID": "red", "": "yellow"}
+
 
 def show(
     run: str = typer.Argument("latest", help="A run's folder, its name in results/, or 'latest'."),
@@ -96,6 +98,7 @@ def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:
             f"[yellow]{row['status']}[/yellow] {escape(row['trial'])}: {escape(str(row['reason']))}{escape(log)}"
         )
     _print_notes(rows, measured)
+    _print_scenarios(rows)
     return bool((measured["role"] == "baseline").any())
 
 
@@ -184,6 +187,27 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
     ]
     for note in filter(None, notes):
         CONSOLE.print(f"[dim]{escape(note)}[/dim]")
+
+
+def _print_scenarios(rows: pd.DataFrame) -> None:
+    """Print what LoadGen said, where the suite asked for a load test."""
+    from harness.report.scenarios import scenarios
+
+    shown = scenarios(rows)
+    if shown is None:
+        return
+    table = Table(header_style="bold", pad_edge=False, box=None)
+    table.add_column("under load", overflow="fold")
+    for name in (shown.metric, *(["early stopping"] if shown.early else []), "floor", "queries"):
+        table.add_column(name, justify="right")
+    table.add_column("LoadGen")
+    for row in shown.rows:
+        verdict = f"[{LOADGEN_COLORS[row.verdict]}]{row.verdict or 'not tested'}[/]"
+        reason = f" {escape(row.reason)}" if row.reason else ""
+        early = [row.early] if shown.early else []
+        table.add_row(escape(row.trial), row.value, *early, row.floor, row.queries, verdict + reason)
+    CONSOLE.print(table)
+    CONSOLE.print(f"[dim]{escape(shown.note)}[/dim]")
 
 
 def _quality_note(measured: pd.DataFrame) -> str:

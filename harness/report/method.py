@@ -110,7 +110,7 @@ def gaps(rows: pd.DataFrame) -> tuple[Gap, ...]:
     good = rows[rows["status"] == "ok"]
     for row in each(good):
         for column, reason in row["missing"].items():
-            if reason != OWN_ROW:
+            if reason != OWN_ROW and not column.startswith("scenario_"):  # those stand in a table of their own
                 found.setdefault(column, {})[str(row["trial"])] = str(reason)
     return tuple(_gap(LABELS.get(name, name.replace("_", " ")), why, len(good)) for name, why in found.items())
 

@@ -25,6 +25,7 @@ from harness.errors import UserError
 from harness.frame import SampleReader
 from harness.report import figures, method
 from harness.report.rows import report_df
+from harness.report.scenarios import Scenarios, scenarios
 from harness.report.sentences import Answer, answer
 from harness.report.style import CONFIG
 from harness.report.table import Table, table
@@ -94,6 +95,7 @@ class Section:
     answer: Answer
     charts: tuple[Chart, ...]
     table: Table | None
+    scenarios: Scenarios | None
     gaps: tuple[method.Gap, ...]
     procedure: tuple[method.Fact, ...]
 
@@ -175,6 +177,7 @@ def _section(
         answer=answer(rows, experiment.get("trials", ())),
         charts=tuple(_charts(identity, rows, records, samples)) if len(rows) else (),
         table=table(rows) if len(rows) else None,
+        scenarios=scenarios(rows) if len(rows) else None,
         gaps=method.gaps(rows) if len(rows) else (),
         procedure=method.procedure(experiment, rows),
     )

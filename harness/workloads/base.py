@@ -48,7 +48,10 @@ class ClosedLoop:
             index += 1
 
 
-# Both are closed loops; they differ in what is counted: queries of one example, or examples in batches.
+# All are closed loops here; they differ in what a call is: a query of one example (single-stream, server), one of
+# several (multi-stream), a batch (offline). What arrives when is loadgen.py's affair.
 WORKLOADS: Registry[type[ClosedLoop]] = Registry("workload")
 WORKLOADS.add("offline", ClosedLoop)
 WORKLOADS.add("single-stream", ClosedLoop)
+WORKLOADS.add("server", ClosedLoop)
+WORKLOADS.add("multi-stream", ClosedLoop)

@@ -17,8 +17,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness import units
 from harness.errors import StoreError
-from harness.schema import Artifact, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
+from harness.schema import (
+    Artifact,
+    FidelityCheck,
+    GpuUse,
+    Memory,
+    Quality,
+    Record,
+    Timing,
+    Unmeasured,
+    Utilization,
+)
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
 from harness.store import Run, read_table
@@ -32,6 +43,12 @@ AGREEMENT_NOTES = {
     "unlabeled": "with the unoptimized model on your inputs: whether the function is still the same, not whether it is "
     "right",
 }
+
+
+# Clearly more than chance: without a leak the median growth of a call is 0 to a page here or there.
+LEAK_BYTES = 4096
+# A trial with several threads that uses less than this share of them gets a note.
+FAR_BELOW = 0.6
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,31 @@ def _quality(read: Callable[[Quality], Any]) -> Callable[[Record], Any]:
 
 def _fidelity(read: Callable[[FidelityCheck], Any]) -> Callable[[Record], Any]:
     return _of("fidelity", read)
+
+
+def _gpu(read: Callable[[GpuUse], Any]) -> Callable[[Record], Any]:
+    """Read from the GPU's part of the utilization."""
+
+    def reader(use: Utilization) -> Any:
+        if use.gpu is None:
+            return Unmeasured("the trial uses no GPU")
+        return use.gpu if isinstance(use.gpu, Unmeasured) else read(use.gpu)
+
+    return _of("utilization", reader)
+
+
+def _leak_note(record: Record) -> str | None:
+    growth = record.memory.growth_bytes_per_call if isinstance(record.memory, Memory) else None
+    if growth is None or isinstance(growth, Unmeasured) or growth < LEAK_BYTES:
+        return None
+    return f"grows by {units.size(growth)} with each call: a leak, or a cache that fills"
+
+
+def _utilization_note(record: Record) -> str | None:
+    use, threads = record.utilization, record.trial.threads
+    if isinstance(use, Unmeasured) or threads < 2 or use.cores_used >= FAR_BELOW * threads:
+        return None
+    return f"asked for {threads} threads, used {use.cores_used:.2f} cores"
 
 
 def _options(record: Record) -> str:
@@ -113,6 +155,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("load_peak_rss_bytes", _memory(lambda m: m.load_peak_bytes)),
     Column("inference_peak_rss_bytes", _memory(lambda m: m.inference_peak_bytes)),
     Column("inference_over_floor_bytes", _memory(lambda m: m.inference_peak_bytes - m.floor_bytes)),
+    Column("pss_bytes", _memory(lambda m: m.pss_bytes)),
+    Column("uss_bytes", _memory(lambda m: m.uss_bytes)),
+    Column("growth_bytes_per_call", _memory(lambda m: m.growth_bytes_per_call)),
+    Column("leak_note", _leak_note),
     Column("startup_s", lambda r: r.startup_s),
     Column("load_s", _timing(lambda t: statistics.median(t.load_s))),
     Column("first_call_s", _timing(lambda t: statistics.median(t.first_call_s))),
@@ -122,9 +168,21 @@ COLUMNS: tuple[Column, ...] = (
     Column("calls_per_block", _timing(lambda t: t.calls_per_block)),
     Column("group", _timing(lambda t: t.group)),
     Column("stopped_by", _timing(lambda t: t.stopped_by)),
-    Column("energy_j", lambda r: r.energy_j),
-    Column("utilization", lambda r: r.utilization),
-    Column("device_memory_bytes", lambda r: r.device_memory_bytes),
+    Column("energy_j", _of("energy", lambda e: e.joules_per_example)),  # of one example
+    Column("energy_source", _of("energy", lambda e: e.source)),
+    Column("energy_scope", _of("energy", lambda e: e.scope)),
+    Column("utilization", _of("utilization", lambda u: u.cores_used)),
+    Column("utilization_per_core", _of("utilization", lambda u: u.per_core)),
+    Column("utilization_window_s", _of("utilization", lambda u: u.window_s)),
+    Column("utilization_note", _utilization_note),
+    Column("gpu_sm_utilization", _gpu(lambda g: g.sm)),
+    Column("gpu_memory_utilization", _gpu(lambda g: g.memory)),
+    Column("gpu_power_w", _gpu(lambda g: g.power_w)),
+    Column("gpu_sm_clock_hz", _gpu(lambda g: g.sm_clock_hz)),
+    Column("gpu_throttling", _gpu(lambda g: g.throttling)),
+    Column("device_memory_bytes", _of("device_memory", lambda d: d.process_bytes)),
+    Column("device_memory_allocated_bytes", _of("device_memory", lambda d: d.allocated_peak_bytes)),
+    Column("device_memory_reserved_bytes", _of("device_memory", lambda d: d.reserved_peak_bytes)),
 )
 
 

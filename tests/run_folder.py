@@ -72,7 +72,7 @@ class Folder:
                 self._write_samples(writer, group, replicate)
         for trial, status, reason in self.failed:
             record = Record(directory.name, trial, status, self.host, "", reason=reason, stage="measure")
-            writer.append(replace(record, timing=Unmeasured(f"it {status}"), energy_j=Unmeasured("no counter")))
+            writer.append(replace(record, timing=Unmeasured(f"it {status}"), energy=Unmeasured("no counter")))
         for row in self.rows:
             writer.append(self._record(writer, row))
         return directory
@@ -161,7 +161,7 @@ class Folder:
             ),
             startup_s=0.5,
             actual={"threads": 1},
-            energy_j=unmeasured,
+            energy=unmeasured,
             utilization=unmeasured,
-            device_memory_bytes=unmeasured,
+            device_memory=unmeasured,
         )

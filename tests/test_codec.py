@@ -22,8 +22,11 @@ from harness.protocol import trial_from_message
 from harness.schema import (
     SCHEMA_VERSION,
     Artifact,
+    DeviceMemory,
+    Energy,
     Fidelity,
     FidelityCheck,
+    GpuUse,
     Memory,
     PassSpec,
     Quality,
@@ -33,6 +36,7 @@ from harness.schema import (
     Timing,
     Trial,
     Unmeasured,
+    Utilization,
 )
 
 # Never rewrite it: it stands for every file that version 1 has written.
@@ -71,7 +75,7 @@ FULL = Record(
     artifact=ARTIFACT,
     fidelity=FidelityCheck(Fidelity.QUANTIZED, 0.0123, 0.5, 32),
     quality=Quality("accuracy", 0.975, 360, True, "predictions/digits.ort-int8.parquet", cached=True),
-    memory=Memory(100_000_000, 130_000_000, 125_000_000),
+    memory=Memory(100_000_000, 130_000_000, 125_000_000, 90_000_000, 80_000_000, -12.5),
     timing=Timing(
         samples="samples/digits",
         replicates=3,
@@ -85,10 +89,11 @@ FULL = Record(
     ),
     startup_s=0.75,
     actual={"threads": 2, "provider": "CPUExecutionProvider"},
-    energy_j=1.5,
-    utilization=0.5,
-    device_memory_bytes=0,
+    energy=Energy(0.002, 1.5, 1.02, 750, "rapl:package-0", "the whole package"),
+    utilization=Utilization(1.02, 47, 21, 1.9, {0: 0.95, 1: 0.96}),
+    device_memory=DeviceMemory(1000, 2000, Unmeasured("not listed")),
 )
+GPU = GpuUse("Fake GPU", 20, 0.8, 0.3, 250.0, 1.7e9, Unmeasured("not supported"), {"power cap": 0.5})
 EMPTY = Record(
     run="r",
     trial=Trial("vino", "digits", "digits-cnn", "openvino", unsupported="not installed"),
@@ -102,13 +107,17 @@ EMPTY = Record(
         name: Unmeasured(f"no {name}")
         for name in (
             "artifact", "fidelity", "quality", "memory", "timing",
-            "startup_s", "energy_j", "utilization", "device_memory_bytes",
+            "startup_s", "energy", "utilization", "device_memory",
         )
     },
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("record", [FULL, EMPTY], ids=["measured", "unmeasured"])
+ON_GPU = dataclasses.replace(FULL, utilization=dataclasses.replace(FULL.utilization, gpu=GPU))  # type: ignore[type-var]
+LOST = dataclasses.replace(FULL, utilization=dataclasses.replace(ON_GPU.utilization, gpu=Unmeasured("lost")))  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("record", [FULL, EMPTY, ON_GPU, LOST], ids=["measured", "unmeasured", "gpu", "gpu-lost"])
 def test_a_record_reads_as_it_was_written(record: Record) -> None:
     line = encode_record(record)
     assert "\n" not in line
@@ -182,7 +191,21 @@ def test_an_older_document_is_brought_forward_step_by_step(monkeypatch: pytest.M
 
 
 def test_a_file_of_version_1_still_reads() -> None:
-    assert [decode_record(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()] == [FULL, EMPTY]
+    old = Unmeasured("version 1 did not tell how it was measured")
+    full = dataclasses.replace(
+        FULL,
+        memory=Memory(100_000_000, 130_000_000, 125_000_000),
+        energy=old,
+        utilization=old,
+        device_memory=old,
+    )
+    reasons = {
+        "energy": Unmeasured("no energy_j"),
+        "utilization": Unmeasured("no utilization"),
+        "device_memory": Unmeasured("no device_memory_bytes"),
+    }
+    empty = dataclasses.replace(EMPTY, **reasons)  # type: ignore[arg-type]
+    assert [decode_record(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()] == [full, empty]
 
 
 def test_artifacts_and_trials_cross_to_json_and_back() -> None:

@@ -95,7 +95,7 @@ def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:
         CONSOLE.print(
             f"[yellow]{row['status']}[/yellow] {escape(row['trial'])}: {escape(str(row['reason']))}{escape(log)}"
         )
-    _print_notes(rows, measured)
+    _print_notes(measured)
     return bool((measured["role"] == "baseline").any())
 
 
@@ -164,7 +164,7 @@ def _absent(value: Any) -> bool:
     return value is None or value != value  # NaN is the only value that differs from itself
 
 
-def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
+def _print_notes(measured: pd.DataFrame) -> None:
     if not len(measured):
         return
     first = measured.iloc[0]
@@ -178,7 +178,8 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
         f"memory is the peak over the runtime's floor; * build from the cache",
         _quality_note(measured),
         _floor_note(measured),
-        f"energy: unmeasured ({rows['missing'].iloc[0].get('energy_j', 'not reached')})",
+        *_use_notes(measured),
+        _energy_note(measured),
     ]
     for note in filter(None, notes):
         CONSOLE.print(f"[dim]{escape(note)}[/dim]")
@@ -193,6 +194,33 @@ def _quality_note(measured: pd.DataFrame) -> str:
     first = judged.iloc[0]
     note = AGREEMENT_NOTES.get(first["quality_data"], "")
     return f"quality: {first['quality_metric']}{f', {note}' if note else ''}"
+
+
+def _use_notes(measured: pd.DataFrame) -> list[str]:
+    """Say what was used of the CPU, and which trials use far less than asked for, or grow."""
+    known = measured["utilization"].dropna().astype(float)
+    if not len(known):
+        return [f"CPU use: unmeasured ({measured['missing'].iloc[0].get('utilization', 'not reached')})"]
+    threads = int(measured["threads"].iloc[0])
+    used = _range(f"{known.min():.2f}", f"{known.max():.2f}")
+    notes = [f"CPU use: {used} of {threads} core{'s' if threads > 1 else ''}"]
+    for column in ("utilization_note", "leak_note"):
+        noted = measured[measured[column].notna()]
+        notes += [f"{row['trial']}: {row[column]}" for _, row in noted.iterrows()]
+    return notes
+
+
+def _energy_note(measured: pd.DataFrame) -> str:
+    known = measured[measured["energy_j"].notna()]
+    if not len(known):
+        return f"energy: unmeasured ({measured['missing'].iloc[0].get('energy_j', 'not reached')})"
+    first, values = known.iloc[0], known["energy_j"].astype(float)
+    span = _range(units.energy(float(values.min())), units.energy(float(values.max())))
+    return f"energy: {span} an example ({first['energy_source']}: {first['energy_scope']})"
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
 
 
 def _floor_note(measured: pd.DataFrame) -> str:

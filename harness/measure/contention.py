@@ -82,9 +82,14 @@ def kernel_probe(cores: Collection[int]) -> Probe:
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_clock_s(pid: int) -> float | None:
+    """Return the CPU seconds of a process, its ended threads included, to the nanosecond; None when it is gone."""
     # The clock of another process, as clock_getcpuclockid(3) makes it: CPUCLOCK_SCHED is 2.
     try:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
-        return 0.0  # it has just ended; its trial is recorded as crashed and the round repeated
+        return None
+
+
+def _cpu_s(pid: int) -> float:
+    return cpu_clock_s(pid) or 0.0  # one that has just ended is recorded as crashed and the round repeated

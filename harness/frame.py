@@ -111,7 +111,10 @@ def _utilization_note(record: Record) -> str | None:
     use, threads = record.utilization, record.trial.threads
     if isinstance(use, Unmeasured) or threads < 2 or use.cores_used >= FAR_BELOW * threads:
         return None
-    return f"asked for {threads} threads, used {use.cores_used:.2f} cores"
+    note = f"asked for {threads} threads, used {use.cores_used:.2f} cores"
+    if isinstance(use.cores_waited, float) and use.cores_used + use.cores_waited >= FAR_BELOW * threads:
+        return f"{note} and waited for {use.cores_waited:.2f} that others had"
+    return note
 
 
 def _options(record: Record) -> str:
@@ -172,8 +175,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("energy_source", _of("energy", lambda e: e.source)),
     Column("energy_scope", _of("energy", lambda e: e.scope)),
     Column("utilization", _of("utilization", lambda u: u.cores_used)),
+    Column("utilization_waited", _of("utilization", lambda u: u.cores_waited)),
     Column("utilization_per_core", _of("utilization", lambda u: u.per_core)),
     Column("utilization_window_s", _of("utilization", lambda u: u.window_s)),
+    Column("utilization_disturbed", _of("utilization", lambda u: u.disturbed)),
     Column("utilization_note", _utilization_note),
     Column("gpu_sm_utilization", _gpu(lambda g: g.sm)),
     Column("gpu_memory_utilization", _gpu(lambda g: g.memory)),

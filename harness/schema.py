@@ -267,16 +267,21 @@ class Utilization:
 
     Attributes:
         cores_used: CPU seconds of the process and its children by their exact clocks, divided by the window.
+        cores_waited: by the same measure, time in which a thread was ready to run and something else had the core.
         per_core: core → CPU seconds there by the window, from samples of where each thread ran; approximate.
         gpu: None for a trial that uses none.
+        disturbed: whether others took CPU meanwhile: then the trial got less than it could have used, and the
+            energy is theirs too.
     """
 
     window_s: float
     calls: int
     samples: int
     cores_used: float
+    cores_waited: float | Unmeasured
     per_core: dict[int, float] | Unmeasured
     gpu: GpuUse | Unmeasured | None = None
+    disturbed: bool = False
 
 
 @dataclass(frozen=True)

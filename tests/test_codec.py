@@ -90,7 +90,7 @@ FULL = Record(
     startup_s=0.75,
     actual={"threads": 2, "provider": "CPUExecutionProvider"},
     energy=Energy(0.002, 1.5, 1.02, 750, "rapl:package-0", "the whole package"),
-    utilization=Utilization(1.02, 47, 21, 1.9, {0: 0.95, 1: 0.96}),
+    utilization=Utilization(1.02, 47, 21, 1.9, 0.1, {0: 0.95, 1: 0.96}),
     device_memory=DeviceMemory(1000, 2000, Unmeasured("not listed")),
 )
 GPU = GpuUse("Fake GPU", 20, 0.8, 0.3, 250.0, 1.7e9, Unmeasured("not supported"), {"power cap": 0.5})

@@ -198,12 +198,15 @@ def _quality_note(measured: pd.DataFrame) -> str:
 
 def _use_notes(measured: pd.DataFrame) -> list[str]:
     """Say what was used of the CPU, and which trials use far less than asked for, or grow."""
-    known = measured["utilization"].dropna().astype(float)
+    known = measured[measured["utilization"].notna()]
     if not len(known):
         return [f"CPU use: unmeasured ({measured['missing'].iloc[0].get('utilization', 'not reached')})"]
     threads = int(measured["threads"].iloc[0])
-    used = _range(f"{known.min():.2f}", f"{known.max():.2f}")
-    notes = [f"CPU use: {used} of {threads} core{'s' if threads > 1 else ''}"]
+    values, disturbed = known["utilization"].astype(float), int(known["utilization_disturbed"].astype(bool).sum())
+    notes = [
+        f"CPU use: {_range(f'{values.min():.2f}', f'{values.max():.2f}')} of {threads} core{'s' if threads > 1 else ''}"
+        + (f" ({disturbed} of {len(known)} disturbed from outside)" if disturbed else "")
+    ]
     for column in ("utilization_note", "leak_note"):
         noted = measured[measured[column].notna()]
         notes += [f"{row['trial']}: {row[column]}" for _, row in noted.iterrows()]

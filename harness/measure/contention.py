@@ -37,6 +37,12 @@ class Evidence:
     steal_s: float
 
     @property
+    def share(self) -> float:
+        """Share of the cores' time that went elsewhere."""
+        capacity = self.wall_s * self.cores
+        return (self.other_cpu_s + self.steal_s) / capacity if capacity > 0 else 0.0
+
+    @property
     def dirty(self) -> bool:
         """Whether others took more than 5 %, or the hypervisor more than 1 %, of the cores' time."""
         capacity = self.wall_s * self.cores

@@ -14,10 +14,14 @@ _PARENT, _USER, _SYSTEM, _CORE = 1, 11, 12, 36
 
 @dataclass(frozen=True)
 class ThreadTime:
-    """CPU seconds of a thread, and the core on which it ran last."""
+    """CPU seconds of a thread, the core on which it ran last, and how long it was ready while others had the core.
+
+    ``waited_s`` is None where the kernel does not count it.
+    """
 
     core: int
     cpu_s: float
+    waited_s: float | None = None
 
 
 def tree_pids(root: Path, pid: int) -> tuple[int, ...]:
@@ -38,7 +42,7 @@ def thread_times(root: Path, pid: int) -> dict[int, ThreadTime]:
     for task in _tasks(root, pid):
         try:
             fields = _stat(task)
-            threads[int(task.name)] = ThreadTime(int(fields[_CORE]), _cpu_s(task, fields))
+            threads[int(task.name)] = ThreadTime(int(fields[_CORE]), *_times_s(task, fields))
         except (OSError, IndexError):
             continue
     return threads
@@ -55,11 +59,13 @@ def _stat(task: Path) -> list[str]:
     return (task / "stat").read_text().rpartition(")")[2].split()
 
 
-def _cpu_s(task: Path, fields: list[str]) -> float:
+def _times_s(task: Path, fields: list[str]) -> tuple[float, float | None]:
+    """Return seconds on a core and seconds of waiting for one."""
     try:
-        return int((task / "schedstat").read_text().split()[0]) / 1e9
-    except (OSError, IndexError):  # a kernel without CONFIG_SCHED_INFO; ticks of 10 ms then
-        return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS
+        ran, waited, _ = (task / "schedstat").read_text().split()
+        return int(ran) / 1e9, int(waited) / 1e9
+    except (OSError, ValueError):  # a kernel without CONFIG_SCHED_INFO; ticks of 10 ms then
+        return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS, None
 
 
 def _children(root: Path, pid: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,11 @@ class Used:
     utilization: Utilization | Unmeasured
     energy: Energy | Unmeasured
     process_bytes: int | Unmeasured
+
+    def marked(self, *, disturbed: bool) -> Used:
+        """Return it with what is known of the time it was taken in."""
+        use = self.utilization
+        return self if isinstance(use, Unmeasured) else replace(self, utilization=replace(use, disturbed=disturbed))
 
 
 def watch(watched: Watched, seconds: float, sustain: Sustain, tools: Instruments) -> Used:

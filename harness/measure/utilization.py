@@ -52,6 +52,7 @@ def utilization(
         calls=calls,
         samples=len(samples),
         cores_used=_cpu_s(samples) / window_s,
+        cores_waited=_waited(samples, window_s),
         per_core=_per_core(samples, window_s),
         gpu=gpu_use(samples, gpu) if isinstance(gpu, str) else gpu,
     )
@@ -102,6 +103,17 @@ def _per_core(samples: Sequence[Sample], window_s: float) -> dict[int, float] | 
             core = now.threads[tid].core
             cores[core] = cores.get(core, 0.0) + seconds / window_s
     return dict(sorted(cores.items()))
+
+
+def _waited(samples: Sequence[Sample], window_s: float) -> float | Unmeasured:
+    waited = 0.0
+    for before, now in itertools.pairwise(samples):
+        earlier, later = ({t: thread.waited_s for t, thread in s.threads.items()} for s in (before, now))
+        if not later or None in later.values():
+            return Unmeasured("the kernel does not count how long threads wait for a core")
+        known = ({t: s for t, s in side.items() if s is not None} for side in (earlier, later))
+        waited += sum(_spent(*known).values())
+    return waited / window_s
 
 
 def _spent(before: Mapping[K, float], now: Mapping[K, float]) -> dict[K, float]:

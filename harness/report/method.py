@@ -18,7 +18,9 @@ from harness.store import Run
 NO_NOISE = "not measured (harness doctor --noise)"
 LABELS = {
     **dict.fromkeys(("energy_j", "energy_source", "energy_scope"), "energy"),
-    **dict.fromkeys(("utilization", "utilization_per_core", "utilization_window_s"), "utilization"),
+    **dict.fromkeys(
+        (f"utilization{part}" for part in ("", "_waited", "_per_core", "_window_s", "_disturbed")), "utilization"
+    ),
     **dict.fromkeys(
         (f"gpu_{name}" for name in ("sm_utilization", "memory_utilization", "power_w", "sm_clock_hz", "throttling")),
         "GPU use",
@@ -154,6 +156,7 @@ def _used(timed: pd.DataFrame) -> list[Fact]:
         low, high = (f"{float(getattr(known['utilization'].astype(float), side)()):.2f}" for side in ("min", "max"))
         window = float(known["utilization_window_s"].astype(float).median())
         text = f"{low if low == high else f'{low} to {high}'} cores, in {window:.2g} s of calls back to back"
+        text += _disturbed_use(known)
         odd = [
             f"{row['trial']} {row['utilization_note']}" for row in each(known) if not absent(row["utilization_note"])
         ]
@@ -164,6 +167,12 @@ def _used(timed: pd.DataFrame) -> list[Fact]:
         facts.append(Fact("energy", f"from {first['energy_source']}: {first['energy_scope']}"))
     leaks = [f"{row['trial']} {row['leak_note']}" for row in each(timed) if not absent(row["leak_note"])]
     return facts + ([Fact("memory", "; ".join(leaks))] if leaks else [])
+
+
+def _disturbed_use(known: pd.DataFrame) -> str:
+    """Say how many trials were disturbed from outside while their use of the machine was watched."""
+    count = int(known["utilization_disturbed"].astype(bool).sum())
+    return f" ({count} of {len(known)} disturbed from outside)" if count else ""
 
 
 def _scopes(timed: pd.DataFrame) -> list[Fact]:

@@ -35,8 +35,9 @@ def estimate(experiment: Experiment, cache: Cache) -> Guess:
     policy = experiment.measure
     starts = sum(START_S.get(t.backend, 1.0) for t in able)
     replicate = starts + policy.rounds * len(able) * (policy.block_s + TURN_S)
-    least = starts + policy.replicates * replicate
-    most = max(least, min(starts + policy.budget_s, starts + policy.max_replicates * replicate))
+    examined = starts + len(able) * policy.utilization_s
+    least = examined + policy.replicates * replicate
+    most = max(least, min(examined + policy.budget_s, examined + policy.max_replicates * replicate))
     return Guess(build, least, most, cached)
 
 

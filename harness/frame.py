@@ -45,6 +45,7 @@ AGREEMENT_NOTES = {
 }
 
 
+NO_GPU = "the trial uses no GPU"
 # Clearly more than chance: without a leak the median growth of a call is 0 to a page here or there.
 LEAK_BYTES = 4096
 # A trial with several threads that uses less than this share of them gets a note.
@@ -94,7 +95,7 @@ def _gpu(read: Callable[[GpuUse], Any]) -> Callable[[Record], Any]:
 
     def reader(use: Utilization) -> Any:
         if use.gpu is None:
-            return Unmeasured("the trial uses no GPU")
+            return Unmeasured(NO_GPU)
         return use.gpu if isinstance(use.gpu, Unmeasured) else read(use.gpu)
 
     return _of("utilization", reader)

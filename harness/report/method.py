@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness import units
 from harness.environment import describe
+from harness.frame import NO_GPU
 from harness.noise import Noise, noise_from_json
 from harness.report.rows import absent, each, metric_of
 from harness.store import Run
@@ -118,7 +119,7 @@ def gaps(rows: pd.DataFrame) -> tuple[Gap, ...]:
     good = rows[rows["status"] == "ok"]
     for row in each(good):
         for column, reason in row["missing"].items():
-            if reason != OWN_ROW:
+            if reason not in (OWN_ROW, NO_GPU):
                 label = LABELS.get(column, column.replace("_", " "))
                 found.setdefault(label, {}).setdefault(str(row["trial"]), str(reason))
     return tuple(_gap(name, why, len(good)) for name, why in found.items())

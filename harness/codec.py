@@ -18,8 +18,17 @@ Document = dict[str, Any]
 
 
 def _v1_to_v2(document: Document) -> Document:
-    """Version 2 knows models of the user's own. Before, an artifact's code was always a model file."""
+    """Version 2 knows models of the user's own. Before, an artifact's code was always a model file.
+
+    Energy, utilization and device memory became documents; version 1 never measured them.
+    """
     document = {**document, "schema_version": 2}
+    for old, new in (("energy_j", "energy"), ("utilization", "utilization"), ("device_memory_bytes", "device_memory")):
+        if old in document:
+            value = document.pop(old)
+            document[new] = (
+                value if isinstance(value, dict) else {"reason": "version 1 did not tell how it was measured"}
+            )
     artifact = document.get("artifact")
     if isinstance(artifact, dict) and artifact.get("code"):
         document["artifact"] = {**artifact, "code": artifact["code"][1]}

@@ -38,9 +38,10 @@ def estimate(experiment: Experiment, cache: Cache) -> Guess:
     policy = experiment.measure
     starts = sum(START_S.get(t.backend, 1.0) for t in able)
     replicate = starts + policy.rounds * len(able) * (policy.block_s + TURN_S)
-    least = starts + policy.replicates * replicate
-    most = max(least, min(starts + policy.budget_s, starts + policy.max_replicates * replicate))
     load = sum(_load_s(experiment, t) for t in able) if experiment.load else 0.0
+    fixed = starts + len(able) * policy.utilization_s
+    least = fixed + policy.replicates * replicate
+    most = max(least, min(fixed + policy.budget_s, fixed + policy.max_replicates * replicate))
     return Guess(build, least + load, most + load, cached)
 
 

@@ -17,8 +17,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness import units
 from harness.errors import StoreError
-from harness.schema import Artifact, Disturbance, FidelityCheck, Memory, Quality, Record, Scenario, Timing, Unmeasured
+from harness.schema import (
+    Artifact,
+    Disturbance,
+    FidelityCheck,
+    GpuUse,
+    Memory,
+    Quality,
+    Record,
+    Scenario,
+    Timing,
+    Unmeasured,
+    Utilization,
+)
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
 from harness.store import Run, confirmation_file, read_table
@@ -33,6 +46,13 @@ AGREEMENT_NOTES = {
     "unlabeled": "with the unoptimized model on your inputs: whether the function is still the same, not whether it is "
     "right",
 }
+
+
+NO_GPU = "the trial uses no GPU"
+# Clearly more than chance: without a leak the median growth of a call is 0 to a page here or there.
+LEAK_BYTES = 4096
+# A trial with several threads that uses less than this share of them gets a note.
+FAR_BELOW = 0.6
 
 
 @dataclass(frozen=True)
@@ -85,6 +105,34 @@ def _or(value: Any, reason: str) -> Any:
     return Unmeasured(reason) if value is None else value
 
 
+def _gpu(read: Callable[[GpuUse], Any]) -> Callable[[Record], Any]:
+    """Read from the GPU's part of the utilization."""
+
+    def reader(use: Utilization) -> Any:
+        if use.gpu is None:
+            return Unmeasured(NO_GPU)
+        return use.gpu if isinstance(use.gpu, Unmeasured) else read(use.gpu)
+
+    return _of("utilization", reader)
+
+
+def _leak_note(record: Record) -> str | None:
+    growth = record.memory.growth_bytes_per_call if isinstance(record.memory, Memory) else None
+    if growth is None or isinstance(growth, Unmeasured) or growth < LEAK_BYTES:
+        return None
+    return f"grows by {units.size(growth)} with each call: a leak, or a cache that fills"
+
+
+def _utilization_note(record: Record) -> str | None:
+    use, threads = record.utilization, record.trial.threads
+    if isinstance(use, Unmeasured) or threads < 2 or use.cores_used >= FAR_BELOW * threads:
+        return None
+    note = f"asked for {threads} threads, used {use.cores_used:.2f} cores"
+    if isinstance(use.cores_waited, float) and use.cores_used + use.cores_waited >= FAR_BELOW * threads:
+        return f"{note} and waited for {use.cores_waited:.2f} that others had"
+    return note
+
+
 def _options(record: Record) -> str:
     return json.dumps(record.trial.options, sort_keys=True) if record.trial.options else ""
 
@@ -126,6 +174,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("load_peak_rss_bytes", _memory(lambda m: m.load_peak_bytes)),
     Column("inference_peak_rss_bytes", _memory(lambda m: m.inference_peak_bytes)),
     Column("inference_over_floor_bytes", _memory(lambda m: m.inference_peak_bytes - m.floor_bytes)),
+    Column("pss_bytes", _memory(lambda m: m.pss_bytes)),
+    Column("uss_bytes", _memory(lambda m: m.uss_bytes)),
+    Column("growth_bytes_per_call", _memory(lambda m: m.growth_bytes_per_call)),
+    Column("leak_note", _leak_note),
     Column("startup_s", lambda r: r.startup_s),
     Column("load_s", _timing(lambda t: statistics.median(t.load_s))),
     Column("first_call_s", _timing(lambda t: statistics.median(t.first_call_s))),
@@ -139,9 +191,23 @@ COLUMNS: tuple[Column, ...] = (
     Column("calls_per_block", _timing(lambda t: t.calls_per_block)),
     Column("group", _timing(lambda t: t.group)),
     Column("stopped_by", _timing(lambda t: t.stopped_by)),
-    Column("energy_j", lambda r: r.energy_j),
-    Column("utilization", lambda r: r.utilization),
-    Column("device_memory_bytes", lambda r: r.device_memory_bytes),
+    Column("energy_j", _of("energy", lambda e: e.joules_per_example)),  # of one example
+    Column("energy_source", _of("energy", lambda e: e.source)),
+    Column("energy_scope", _of("energy", lambda e: e.scope)),
+    Column("utilization", _of("utilization", lambda u: u.cores_used)),
+    Column("utilization_waited", _of("utilization", lambda u: u.cores_waited)),
+    Column("utilization_per_core", _of("utilization", lambda u: u.per_core)),
+    Column("utilization_window_s", _of("utilization", lambda u: u.window_s)),
+    Column("utilization_disturbed", _of("utilization", lambda u: u.disturbed)),
+    Column("utilization_note", _utilization_note),
+    Column("gpu_sm_utilization", _gpu(lambda g: g.sm)),
+    Column("gpu_memory_utilization", _gpu(lambda g: g.memory)),
+    Column("gpu_power_w", _gpu(lambda g: g.power_w)),
+    Column("gpu_sm_clock_hz", _gpu(lambda g: g.sm_clock_hz)),
+    Column("gpu_throttling", _gpu(lambda g: g.throttling)),
+    Column("device_memory_bytes", _of("device_memory", lambda d: d.process_bytes)),
+    Column("device_memory_allocated_bytes", _of("device_memory", lambda d: d.allocated_peak_bytes)),
+    Column("device_memory_reserved_bytes", _of("device_memory", lambda d: d.reserved_peak_bytes)),
     Column("scenario_valid", _scenario(lambda s: s.valid)),
     Column("scenario_reason", _scenario(lambda s: s.reason)),
     Column("scenario_metric", _scenario(lambda s: s.metric)),

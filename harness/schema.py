@@ -213,11 +213,92 @@ class Memory:
 
     ``floor`` is the process with its runtime imported and no model; ``load_peak`` and ``inference_peak`` are
     the marks reached in those phases, each reset before. Subtract the floor for what the model costs.
+
+    Attributes:
+        pss_bytes: proportional set size after inference: pages that n processes share count one n-th each.
+        uss_bytes: unique set size after inference: what would come back if this process ended.
+        growth_bytes_per_call: by how much the unique set grows with each further call; near 0 without a leak.
     """
 
     floor_bytes: int
     load_peak_bytes: int
     inference_peak_bytes: int
+    pss_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
+    uss_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
+    growth_bytes_per_call: float | Unmeasured = Unmeasured("recorded before the harness measured it")
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Memory of the GPU that a trial runs on.
+
+    Attributes:
+        allocated_peak_bytes, reserved_peak_bytes: highest marks of torch's allocator during inference.
+        process_bytes: what the driver counts for the process, the CUDA context included (NVML).
+    """
+
+    allocated_peak_bytes: int | Unmeasured
+    reserved_peak_bytes: int | Unmeasured
+    process_bytes: int | Unmeasured
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What the GPU did during the window, as means over samples from outside the process.
+
+    Attributes:
+        sm, memory: share of time in which a kernel ran, and in which the memory was read or written, in [0, 1].
+        throttling: reason → share of the samples in which it slowed the clocks; empty when none did.
+    """
+
+    name: str
+    samples: int
+    sm: float | Unmeasured
+    memory: float | Unmeasured
+    power_w: float | Unmeasured
+    sm_clock_hz: float | Unmeasured
+    memory_clock_hz: float | Unmeasured
+    throttling: dict[str, float] | Unmeasured
+
+
+@dataclass(frozen=True)
+class Utilization:
+    """How much of the machine calls back to back used, watched from outside in a block of its own.
+
+    Attributes:
+        cores_used: CPU seconds of the process and its children by their exact clocks, divided by the window.
+        cores_waited: by the same measure, time in which a thread was ready to run and something else had the core.
+        per_core: core → CPU seconds there by the window, from samples of where each thread ran; approximate.
+        gpu: None for a trial that uses none.
+        disturbed: whether others took CPU meanwhile: then the trial got less than it could have used, and the
+            energy is theirs too.
+    """
+
+    window_s: float
+    calls: int
+    samples: int
+    cores_used: float
+    cores_waited: float | Unmeasured
+    per_core: dict[int, float] | Unmeasured
+    gpu: GpuUse | Unmeasured | None = None
+    disturbed: bool = False
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of the window in which calls ran back to back, from a counter of the hardware.
+
+    Attributes:
+        source: the counters that were read, such as ``rapl:package-0`` or ``nvml:GPU-…``.
+        scope: what they count beside the trial's own work.
+    """
+
+    joules_per_example: float
+    joules: float
+    window_s: float
+    examples: int
+    source: str
+    scope: str
 
 
 @dataclass(frozen=True)
@@ -337,8 +418,8 @@ class Record:
     timing: Timing | Unmeasured = Unmeasured("not reached")
     startup_s: float | Unmeasured = Unmeasured("not reached")
     actual: dict[str, Any] = field(default_factory=dict)
-    energy_j: float | Unmeasured = Unmeasured("not reached")
-    utilization: float | Unmeasured = Unmeasured("not reached")
-    device_memory_bytes: int | Unmeasured = Unmeasured("not reached")
+    energy: Energy | Unmeasured = Unmeasured("not reached")
+    utilization: Utilization | Unmeasured = Unmeasured("not reached")
+    device_memory: DeviceMemory | Unmeasured = Unmeasured("not reached")
     scenario: Scenario | Unmeasured = Unmeasured(NO_LOAD_TEST)
     schema_version: int = SCHEMA_VERSION

@@ -163,6 +163,8 @@ class Measure(_Strict):
         margin: differences below it are ``same``.
         block_s: timed work of one worker on its turn. Short, because a shared host changes its speed every few
             hundred milliseconds: the closer two blocks are in time, the more of that cancels in their ratio.
+        utilization_s: seconds of calls back to back in which CPU, GPU and energy are watched; lengthened to what
+            the counters need; 0 leaves it out.
         stage_timeout_s, build_timeout_s: a worker that needs longer for one step is killed and recorded.
     """
 
@@ -173,6 +175,7 @@ class Measure(_Strict):
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     block_s: Annotated[float, Field(gt=0, le=10)] = 0.03
+    utilization_s: Annotated[float, Field(ge=0, le=600)] = 1.0
     stage_timeout_s: Annotated[float, Field(gt=0, le=WEEK_S)] = 120.0
     build_timeout_s: Annotated[float, Field(gt=0, le=WEEK_S)] = 900.0
 

@@ -29,10 +29,18 @@ from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
 from harness.cache import Cache
 from harness.dataset import TestData, numbered, read_card, read_test_data
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
-from harness.measure.memory import peak_rss_bytes, reset_peak, rss_bytes
+from harness.measure.memory import growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
 from harness.measure.quality import METRICS
-from harness.protocol import Message, receive, send, sentence_of, status_of, trial_from_message
-from harness.schema import FIDELITY_BOUND, Trial
+from harness.protocol import (
+    Message,
+    receive,
+    send,
+    sentence_of,
+    status_of,
+    trial_from_message,
+    value_to_message,
+)
+from harness.schema import FIDELITY_BOUND, Trial, Unmeasured
 from harness.workloads.base import WORKLOADS
 
 PR_SET_PDEATHSIG = 1
@@ -139,16 +147,34 @@ class Worker:
         return {"first_call_s": time.perf_counter() - began}
 
     def _do_memory(self) -> Message:
-        """Return the peak memory of a few calls."""
+        """Return the peak memory of a few calls, what is held after them, and how it grows with further ones."""
         session, batch = self._require_session(), self._batches(1)[0]
+        session.reset_device_memory()
         reset_peak()
         for _ in range(MEMORY_CALLS):
             session(batch)
-        peak, executed = peak_rss_bytes(), session.executed()
+        peak, held, device, executed = peak_rss_bytes(), set_sizes(), session.device_memory(), session.executed()
         asked, actual = self._require_trial().threads, executed.get("threads")
         if actual is not None and actual != asked:
             raise InvalidOutputError(f"asked for {asked} threads, the runtime says that it runs {actual}")
-        return {"inference_peak_bytes": peak, "executed": executed}
+        return {
+            "inference_peak_bytes": peak,
+            "pss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.pss_bytes),
+            "uss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.uss_bytes),
+            "growth_bytes_per_call": value_to_message(growth_per_call(lambda: session(batch))),
+            "device_memory": device,
+            "executed": executed,
+        }
+
+    def _do_sustain(self, seconds: float) -> Message:
+        """Call back to back for about ``seconds``, at least once, while the parent watches; returns the calls."""
+        session, batches = self._require_session(), self._batches(DISTINCT_BATCHES)
+        calls, began = 0, time.perf_counter()
+        while calls == 0 or time.perf_counter() - began < seconds:
+            session.timed(batches[calls % len(batches)])
+            calls += 1
+        session.synchronize()
+        return {"calls": calls, "wall_s": time.perf_counter() - began}
 
     def _do_verify(self) -> Message:
         """Hold the outputs on real inputs against the stored reference; raises InvalidOutputError."""

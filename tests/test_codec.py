@@ -24,9 +24,12 @@ from harness.protocol import trial_from_message
 from harness.schema import (
     SCHEMA_VERSION,
     Artifact,
+    DeviceMemory,
     Disturbance,
+    Energy,
     Fidelity,
     FidelityCheck,
+    GpuUse,
     InputSpec,
     LoadTest,
     Memory,
@@ -40,6 +43,7 @@ from harness.schema import (
     Timing,
     Trial,
     Unmeasured,
+    Utilization,
 )
 
 # Never rewrite them: they stand for every file that these versions have written.
@@ -89,13 +93,13 @@ FULL = Record(
     artifact=ARTIFACT,
     fidelity=FidelityCheck(Fidelity.QUANTIZED, 0.0123, 0.5, 32),
     quality=Quality("accuracy", 0.975, 360, True, "predictions/digits.ort-int8.parquet", cached=True),
-    memory=Memory(100_000_000, 130_000_000, 125_000_000),
+    memory=Memory(100_000_000, 130_000_000, 125_000_000, 90_000_000, 80_000_000, -12.5),
     timing=TIMING,
     startup_s=0.75,
     actual={"threads": 2, "provider": "CPUExecutionProvider"},
-    energy_j=1.5,
-    utilization=0.5,
-    device_memory_bytes=0,
+    energy=Energy(0.002, 1.5, 1.02, 750, "rapl:package-0", "the whole package"),
+    utilization=Utilization(1.02, 47, 21, 1.9, 0.1, {0: 0.95, 1: 0.96}),
+    device_memory=DeviceMemory(1000, 2000, Unmeasured("not listed")),
 )
 SOURCE = ModelSource(
     kind="python",
@@ -107,6 +111,7 @@ SOURCE = ModelSource(
     path="/home/me",
     fingerprint="feedbeef",
 )
+GPU = GpuUse("Fake GPU", 20, 0.8, 0.3, 250.0, 1.7e9, Unmeasured("not supported"), {"power cap": 0.5})
 OWN = dataclasses.replace(
     FULL,
     trial=dataclasses.replace(
@@ -114,6 +119,7 @@ OWN = dataclasses.replace(
     ),
     quality=Quality("top1-agreement", 0.9, 64, True, "predictions/e.torch.parquet", cached=True, data="unlabeled"),
     timing=dataclasses.replace(TIMING, disturbance=Disturbance(0.02, 0.01, 0.3, 2.5e9)),
+    utilization=Utilization(1.02, 47, 21, 1.9, 0.1, {0: 0.95, 1: 0.96}, GPU, True),
     scenario=Scenario(
         name="server",
         valid=False,
@@ -150,13 +156,17 @@ EMPTY = Record(
         name: Unmeasured(f"no {name}")
         for name in (
             "artifact", "fidelity", "quality", "memory", "timing",
-            "startup_s", "energy_j", "utilization", "device_memory_bytes",
+            "startup_s", "energy", "utilization", "device_memory",
         )
     },
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("record", [FULL, EMPTY], ids=["measured", "unmeasured"])
+ON_GPU = dataclasses.replace(FULL, utilization=dataclasses.replace(FULL.utilization, gpu=GPU))  # type: ignore[type-var]
+LOST = dataclasses.replace(FULL, utilization=dataclasses.replace(ON_GPU.utilization, gpu=Unmeasured("lost")))  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("record", [FULL, EMPTY, ON_GPU, LOST], ids=["measured", "unmeasured", "gpu", "gpu-lost"])
 def test_a_record_reads_as_it_was_written(record: Record) -> None:
     line = encode_record(record)
     assert "\n" not in line
@@ -234,7 +244,21 @@ def golden(name: str) -> list[str]:
 
 
 def test_a_file_of_version_1_still_reads() -> None:
-    assert [decode_record(line) for line in golden("record-v1.jsonl")] == [FULL, EMPTY]
+    old = Unmeasured("version 1 did not tell how it was measured")
+    full = dataclasses.replace(
+        FULL,
+        memory=Memory(100_000_000, 130_000_000, 125_000_000),
+        energy=old,
+        utilization=old,
+        device_memory=old,
+    )
+    reasons = {
+        "energy": Unmeasured("no energy_j"),
+        "utilization": Unmeasured("no utilization"),
+        "device_memory": Unmeasured("no device_memory_bytes"),
+    }
+    empty = dataclasses.replace(EMPTY, **reasons)  # type: ignore[arg-type]
+    assert [decode_record(line) for line in golden("record-v1.jsonl")] == [full, empty]
 
 
 def test_a_file_of_version_2_still_reads() -> None:

@@ -87,6 +87,16 @@ class Session(ABC):
     def synchronize(self) -> None:  # noqa: B027 (only devices with a queue override it)
         """Wait until all work that was handed over is done."""
 
+    def reset_device_memory(self) -> None:  # noqa: B027 (only devices with memory of their own override it)
+        """Set the marks of ``device_memory`` back to the present."""
+
+    def device_memory(self) -> dict[str, Any] | None:
+        """Return the device's ``uuid`` and its allocator's ``allocated_peak_bytes`` and ``reserved_peak_bytes``.
+
+        None where the session uses no device with memory of its own.
+        """
+        return None
+
     @abstractmethod
     def executed(self) -> dict[str, Any]:
         """What really runs, read from the runtime: at least ``threads`` and ``provider``; for the record."""

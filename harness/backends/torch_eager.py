@@ -144,6 +144,17 @@ class TorchSession(Session):
         with self._torch.inference_mode():
             return self._module(*tensors)
 
+    def reset_device_memory(self) -> None:
+        """Set the peaks of the CUDA allocator back."""
+        device = cuda_device(self._module)
+        if device is not None:
+            self._torch.cuda.reset_peak_memory_stats(device)
+
+    def device_memory(self) -> dict[str, Any] | None:
+        """Return the peaks of the CUDA allocator; None for a module on the CPU."""
+        device = cuda_device(self._module)
+        return None if device is None else cuda_peaks(self._torch, device)
+
     def executed(self) -> dict[str, Any]:
         """Return the threads torch uses, and the parameters' number format."""
         torch = self._torch
@@ -186,6 +197,22 @@ def set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:  # may be set only once in a process
         torch.set_num_interop_threads(1)
+
+
+def cuda_device(module: torch.nn.Module) -> torch.device | None:
+    """Return the CUDA device that a module's parameters lie on; None for another device, or without parameters."""
+    first = next(iter(module.parameters()), None)
+    return first.device if first is not None and first.device.type == "cuda" else None
+
+
+def cuda_peaks(torch: Any, device: Any) -> dict[str, Any]:
+    """Return what torch's CUDA allocator held at most since the last reset, and which GPU it is."""
+    torch.cuda.synchronize(device)
+    return {
+        "uuid": str(torch.cuda.get_device_properties(device).uuid),
+        "allocated_peak_bytes": int(torch.cuda.max_memory_allocated(device)),
+        "reserved_peak_bytes": int(torch.cuda.max_memory_reserved(device)),
+    }
 
 
 def to_arrays(outputs: Any) -> Arrays:

@@ -97,7 +97,7 @@ def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:
         CONSOLE.print(
             f"[yellow]{row['status']}[/yellow] {escape(row['trial'])}: {escape(str(row['reason']))}{escape(log)}"
         )
-    _print_notes(rows, measured)
+    _print_notes(measured)
     _print_scenarios(rows)
     return bool((measured["role"] == "baseline").any())
 
@@ -167,7 +167,7 @@ def _absent(value: Any) -> bool:
     return value is None or value != value  # NaN is the only value that differs from itself
 
 
-def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
+def _print_notes(measured: pd.DataFrame) -> None:
     if not len(measured):
         return
     first = measured.iloc[0]
@@ -183,7 +183,8 @@ def _print_notes(rows: pd.DataFrame, measured: pd.DataFrame) -> None:
         _disturbance_note(first, measured),
         _quality_note(measured),
         _floor_note(measured),
-        f"energy: unmeasured ({rows['missing'].iloc[0].get('energy_j', 'not reached')})",
+        *_use_notes(measured),
+        _energy_note(measured),
     ]
     for note in filter(None, notes):
         CONSOLE.print(f"[dim]{escape(note)}[/dim]")
@@ -245,6 +246,36 @@ def _disturbance_note(first: pd.Series[Any], measured: pd.DataFrame) -> str:
     if len(compared) and not compared["speedup_clean"].astype(bool).all():
         note += "; clean rounds did not suffice, so all count and intervals are widened by what that could have added"
     return note
+
+
+def _use_notes(measured: pd.DataFrame) -> list[str]:
+    """Say what was used of the CPU, and which trials use far less than asked for, or grow."""
+    known = measured[measured["utilization"].notna()]
+    if not len(known):
+        return [f"CPU use: unmeasured ({measured['missing'].iloc[0].get('utilization', 'not reached')})"]
+    threads = int(measured["threads"].iloc[0])
+    values, disturbed = known["utilization"].astype(float), int(known["utilization_disturbed"].astype(bool).sum())
+    notes = [
+        f"CPU use: {_range(f'{values.min():.2f}', f'{values.max():.2f}')} of {threads} core{'s' if threads > 1 else ''}"
+        + (f" ({disturbed} of {len(known)} disturbed from outside)" if disturbed else "")
+    ]
+    for column in ("utilization_note", "leak_note"):
+        noted = measured[measured[column].notna()]
+        notes += [f"{row['trial']}: {row[column]}" for _, row in noted.iterrows()]
+    return notes
+
+
+def _energy_note(measured: pd.DataFrame) -> str:
+    known = measured[measured["energy_j"].notna()]
+    if not len(known):
+        return f"energy: unmeasured ({measured['missing'].iloc[0].get('energy_j', 'not reached')})"
+    first, values = known.iloc[0], known["energy_j"].astype(float)
+    span = _range(units.energy(float(values.min())), units.energy(float(values.max())))
+    return f"energy: {span} an example ({first['energy_source']}: {first['energy_scope']})"
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
 
 
 def _floor_note(measured: pd.DataFrame) -> str:

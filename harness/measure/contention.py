@@ -51,6 +51,12 @@ class Evidence:
     frequency_hz: float | None = None
 
     @property
+    def share(self) -> float:
+        """Share of the cores' time that went elsewhere."""
+        capacity = self.wall_s * self.cores
+        return (self.other_cpu_s + self.steal_s) / capacity if capacity > 0 else 0.0
+
+    @property
     def dirty(self) -> bool:
         """Whether others took more than 5 %, or the hypervisor more than 1 %, of the cores' time."""
         capacity = self.wall_s * self.cores
@@ -134,12 +140,17 @@ def wait_quiet(
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_clock_s(pid: int) -> float | None:
+    """Return the CPU seconds of a process, its ended threads included, to the nanosecond; None when it is gone."""
     # The clock of another process, as clock_getcpuclockid(3) makes it: CPUCLOCK_SCHED is 2.
     try:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
-        return 0.0  # it has just ended; its trial is recorded as crashed and the round repeated
+        return None
+
+
+def _cpu_s(pid: int) -> float:
+    return cpu_clock_s(pid) or 0.0  # one that has just ended is recorded as crashed and the round repeated
 
 
 def _waiting_s() -> float | None:

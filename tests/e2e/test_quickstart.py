@@ -52,7 +52,14 @@ def folder(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a shortened quickstart suite, run once."""
     folder = tmp_path_factory.mktemp("quickstart")
     suite = yaml.safe_load((resource_dir("suites") / "quickstart.yaml").read_text())
-    suite["measure"] |= {"replicates": 3, "max_replicates": 3, "rounds": 7, "block_s": 0.02, "budget_s": 30}
+    suite["measure"] |= {
+        "replicates": 3,
+        "max_replicates": 3,
+        "rounds": 7,
+        "block_s": 0.02,
+        "budget_s": 30,
+        "utilization_s": 0.2,
+    }
     [experiment] = suite["experiments"]
     experiment["variants"] = [v for v in experiment["variants"] if v.get("name", v["backend"]) in KEEP]
     (folder / "short.yaml").write_text(yaml.safe_dump(suite))

@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import StoreError
+from harness.peaks import Peaks, peaks_of
+from harness.roofline import roofline_columns
 from harness.schema import Artifact, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
-from harness.store import Run, read_table
+from harness.store import RUN_FILE, Run, read_table
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
@@ -132,10 +134,12 @@ def records_df(run: Run) -> pd.DataFrame:
     """Return one row a record with the columns of ``COLUMNS``, the absolute estimates, and ``missing``.
 
     Absolute estimates: ``latency_p50_s``/``p95``/``p99`` and ``throughput_per_s`` (examples a second), each
-    with ``_low`` and ``_high`` (95 %), and ``quality`` with its interval and ``quality_n``.
+    with ``_low`` and ``_high`` (95 %), and ``quality`` with its interval and ``quality_n``. The roofline's columns are
+    those of ``harness.roofline``: ``flops`` and ``bytes_moved`` of one call, ``arithmetic_intensity``,
+    ``attained_flops_per_s``, ``roofline_share`` and ``bound_by``.
     """
-    samples = SampleReader(run)
-    rows = [_row(run, record, samples) for record in run.records]
+    samples, peaks = SampleReader(run), run_peaks(run)
+    rows = [_row(run, record, samples, peaks) for record in run.records]
     return pd.DataFrame(rows, columns=None if rows else [c.name for c in COLUMNS])
 
 
@@ -200,7 +204,15 @@ def spread(prefix: str, estimate: Estimate | NotEnough | Mean | None, suffix: st
     return dict(zip(names, values, strict=True))
 
 
-def _row(run: Run, record: Record, samples: SampleReader) -> dict[str, Any]:
+def run_peaks(run: Run) -> dict[int, Peaks]:
+    """Return the peaks that had been measured on the run's host when it began, by thread count; none in older runs."""
+    try:
+        return peaks_of(run.header)
+    except ValueError as error:
+        raise StoreError(f"{run.directory / RUN_FILE} is damaged: {error}") from error
+
+
+def _row(run: Run, record: Record, samples: SampleReader, peaks: Mapping[int, Peaks]) -> dict[str, Any]:
     missing: dict[str, str] = {}
     row: dict[str, Any] = {}
     for column in COLUMNS:
@@ -211,6 +223,7 @@ def _row(run: Run, record: Record, samples: SampleReader) -> dict[str, Any]:
         row[column.name] = value
     row |= _quality_columns(run, record, missing)
     row |= _latency_columns(record, samples, missing)
+    row |= roofline_columns(record, row["latency_p50_s"], peaks, missing)
     row["missing"] = missing
     return row
 

@@ -87,6 +87,7 @@ class Runner:
     def _experiments(
         self, experiments: Sequence[Experiment], writer: RunWriter, host: str, earlier: Run | None = None
     ) -> None:
+        began = self._now()
         cache = Cache(self._options.cache)
         context = Context(
             cache=cache,
@@ -102,3 +103,4 @@ class Runner:
             names = tuple(trial.name for trial in experiment.trials)
             self._on_event(ExperimentStarted(experiment.name, names, position, len(experiments)))
             ExperimentRun(experiment, context, journal).run()
+        writer.part_done(self._now() - began)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from harness import units
+from harness.report.roofline import has_roofline
 from harness.report.rows import Metric, Row, absent, each, estimate, measured, metric_of, needed, optional
 
 Key = float | str | None  # what a column is sorted by; None stands last either way
@@ -59,15 +60,16 @@ def table(rows: pd.DataFrame) -> Table:
     """Return the table of one experiment: measured trials fastest first, then those that ended early."""
     metric = metric_of(rows)
     early = rows[rows["status"] != "ok"]
-    body = [TableRow(_cells(row, metric), row["role"] == "baseline") for row in each(measured(rows))]
-    body += [TableRow(_cells(row, metric), row["role"] == "baseline", _reason(row)) for row in each(early)]
+    columns = (*_COLUMNS, *_ROOFLINE) if has_roofline(rows) else _COLUMNS
+    body = [TableRow(_cells(row, metric, columns), row["role"] == "baseline") for row in each(measured(rows))]
+    body += [TableRow(_cells(row, metric, columns), row["role"] == "baseline", _reason(row)) for row in each(early)]
     name = "quality" if metric is None else metric.name
-    headings = [Heading(c.heading.title.format(metric=name), c.heading.numeric) for c in _COLUMNS]
+    headings = [Heading(c.heading.title.format(metric=name), c.heading.numeric) for c in columns]
     return Table(tuple(headings), tuple(body))
 
 
-def _cells(row: Row, metric: Metric | None) -> tuple[Cell, ...]:
-    return tuple(column.read(row, metric) for column in _COLUMNS)
+def _cells(row: Row, metric: Metric | None, columns: Sequence[_Column]) -> tuple[Cell, ...]:
+    return tuple(column.read(row, metric) for column in columns)
 
 
 def _reason(row: Row) -> str:
@@ -160,4 +162,11 @@ _COLUMNS = (
     _Column(Heading("parameters"), _number("parameters", lambda n: f"{n:,.0f}")),
     _Column(Heading("precision", numeric=False), _text("precision_actual")),
     _Column(Heading("threads"), _threads),
+)
+
+# Only where the host's peaks are known.
+_ROOFLINE = (
+    _Column(Heading("operations"), _number("flops", lambda n: units.rate(n, "op"))),
+    _Column(Heading("of the limit"), _number("roofline_share", lambda share: units.percent(share, 0))),
+    _Column(Heading("bound by", numeric=False), _text("bound_by")),
 )

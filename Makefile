@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: quickstart test check selftest clean
+.PHONY: quickstart test check selftest bench clean
 
 # --force: a busy host is labeled, not refused, for whoever comes to look.
 quickstart: $(VENV)/.quickstart
@@ -22,6 +22,9 @@ check: $(VENV)/.dev
 selftest: $(VENV)/.quickstart
 	$(BIN)/harness selftest
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=min,median,max,rounds --benchmark-sort=name
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -34,6 +37,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the harness with its development tools into $(VENV); about a minute and a half"
 	$(PIP) --editable '.[dev]'
 	@touch $@ $(VENV)/.quickstart
+
+$(VENV)/.bench: pyproject.toml constraints.txt $(VENV)/.dev
+	$(PIP) --editable '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from harness.cache import hash_file
-from harness.schema import Artifact, Fidelity, Step
+from harness.schema import Artifact, Fidelity, Step, Unmeasured, Work
 
 DESCRIPTION = "artifact.json"
 REFERENCE = "reference.npz"
@@ -21,6 +21,11 @@ def read_description(directory: Path, *, cached: bool) -> Artifact:
     document = json.loads((directory / DESCRIPTION).read_text())
     document["steps"] = tuple(Step(**s) for s in document["steps"])
     document["fidelity"] = Fidelity(document["fidelity"])
+    if "work" in document:
+        work = document["work"]
+        document["work"] = (
+            Unmeasured(**work) if "reason" in work else Work(**{**work, "uncounted": tuple(work["uncounted"])})
+        )
     return dataclasses.replace(Artifact(**document), cached=cached)
 
 

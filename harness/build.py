@@ -42,6 +42,7 @@ from harness.passes import PASSES, BuildContext, Pass
 from harness.schema import MODEL_STEP, Artifact, Fidelity, Step, Trial
 from harness.sources import model_of
 from harness.targets import code_hash, parse_target
+from harness.work import count_work
 from harness.zoo import Model, OnnxFile, Split, SplitName, model_path
 
 REFERENCE_EXAMPLES = 32
@@ -126,6 +127,7 @@ class Builder:
                 "backend": self.backend.name,
                 "place": self._code() if self.backend.unpickles else None,
                 "code": _source_hash("backends"),
+                "description": 2,  # since when it says what a call must compute and move
                 "options": self.trial.options,
                 "passes": [_identity(p) for p in self._of_form("lowered")],
                 "versions": self.versions,
@@ -305,6 +307,7 @@ class Builder:
             fidelity=self._fidelity(),
             versions=self.versions,
             code=self._code() if self.backend.unpickles else None,
+            work=count_work(module, self._data("test").batch(self.trial.batch_size), self.trial.batch_size, directory),
         )
         (directory / DESCRIPTION).write_text(json.dumps(dataclasses.asdict(artifact), indent=1))
 

@@ -21,6 +21,8 @@ from harness.host.dangers import Danger, dangers
 from harness.host.facts import ROOT, HostFacts, host_facts
 from harness.noise import Noise, stored
 from harness.passes import PASSES
+from harness.peaks import Peaks
+from harness.peaks import stored as stored_peaks
 from harness.schema import Unmeasured
 from harness.stats.noise import floor
 from harness.suite import Measure
@@ -47,6 +49,7 @@ class Diagnosis:
         versions: distribution → version, or None where it is not installed.
         backends: name → why it cannot be used, or None when it can.
         noise: what ``harness doctor --noise`` measured on this host before, by thread count.
+        peaks: what ``harness doctor --peaks`` measured, in the same way.
     """
 
     host: str
@@ -57,6 +60,7 @@ class Diagnosis:
     backends: Mapping[str, str | None]
     places: Places
     noise: tuple[Noise, ...]
+    peaks: tuple[Peaks, ...] = ()
 
     @property
     def can_measure(self) -> bool:
@@ -78,6 +82,7 @@ def diagnose(root: Path = ROOT) -> Diagnosis:
         backends={name: backend_unavailable(name) for name in backends},
         places=places(),
         noise=tuple(stored(host["id"])),
+        peaks=tuple(stored_peaks(host["id"])),
     )
 
 

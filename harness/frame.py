@@ -19,6 +19,8 @@ import pandas as pd
 
 from harness import units
 from harness.errors import StoreError
+from harness.peaks import Peaks, peaks_of
+from harness.roofline import roofline_columns
 from harness.schema import (
     Artifact,
     Disturbance,
@@ -34,7 +36,7 @@ from harness.schema import (
 )
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
-from harness.store import Run, confirmation_file, read_table
+from harness.store import RUN_FILE, Run, confirmation_file, read_table
 
 NO_LATENCY = "the offline scenario judges no latency"
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -231,10 +233,12 @@ def records_df(run: Run) -> pd.DataFrame:
     """Return one row a record with the columns of ``COLUMNS``, the absolute estimates, and ``missing``.
 
     Absolute estimates: ``latency_p50_s``/``p95``/``p99`` and ``throughput_per_s`` (examples a second), each
-    with ``_low`` and ``_high`` (95 %), and ``quality`` with its interval and ``quality_n``.
+    with ``_low`` and ``_high`` (95 %), and ``quality`` with its interval and ``quality_n``. The roofline's columns are
+    those of ``harness.roofline``: ``flops`` and ``bytes_moved`` of one call, ``arithmetic_intensity``,
+    ``attained_flops_per_s``, ``roofline_share`` and ``bound_by``.
     """
-    samples = SampleReader(run)
-    rows = [_row(run, record, samples) for record in run.records]
+    samples, peaks = SampleReader(run), run_peaks(run)
+    rows = [_row(run, record, samples, peaks) for record in run.records]
     return pd.DataFrame(rows, columns=None if rows else [c.name for c in COLUMNS])
 
 
@@ -247,11 +251,14 @@ def scores_of(run: Run, record: Record) -> np.ndarray[Any, np.dtype[np.float64]]
 
 
 class SampleReader:
-    """Reads the raw samples of a run's experiments, each once."""
+    """Reads the raw samples of a run's experiments, each once, and keeps them in order by trial."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._frames: dict[tuple[str, int], pd.DataFrame] = {}
+        self._replicates: dict[tuple[str, int], list[int]] = {}
+        self._latencies: dict[tuple[str, int], dict[str, list[_Calls]]] = {}
+        self._medians: dict[tuple[str, int, bool], dict[str, dict[int, dict[int, float]]]] = {}
 
     def frame(self, timing: Timing, group: int) -> pd.DataFrame:
         """Return samples of one group: trial, replicate, round, position, dirty, latency_ns; one row a call."""
@@ -263,30 +270,58 @@ class SampleReader:
             if not frames:
                 raise StoreError(f"{folder} holds no samples of group {group}; restore it from where the run was made")
             self._frames[key] = pd.concat(frames, ignore_index=True)
+            self._replicates[key] = [int(number) for number in np.unique(self._frames[key]["replicate"])]
         return self._frames[key]
 
     def latencies(self, record: Record) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
         """Return a trial's latencies in seconds, one array a replicate; clean rounds where there are any."""
-        assert isinstance(record.timing, Timing)
-        frame = self.frame(record.timing, record.timing.group)
-        own = frame[frame["trial"] == record.trial.name]
-        result = []
-        for _, part in own.groupby("replicate"):
-            clean = part[~part["dirty"]]
-            chosen = clean if len(clean) else part
-            result.append(chosen["latency_ns"].to_numpy(dtype=np.float64) / 1e9)
-        return result
+        timing = record.timing
+        assert isinstance(timing, Timing)
+        key = (timing.samples, timing.group)
+        if key not in self._latencies:
+            self._latencies[key] = _calls_by_trial(self.frame(timing, timing.group))
+        replicates = self._latencies[key].get(record.trial.name, [])
+        return [(calls.ns if calls.dirty.all() else calls.ns[~calls.dirty]) / 1e9 for calls in replicates]
 
     def medians(self, timing: Timing, group: int, trial: str, *, clean: bool) -> list[dict[int, float]]:
         """Return block medians in seconds keyed by round, one mapping a replicate."""
-        frame = self.frame(timing, group)
-        result = []
-        for _, part in frame.groupby("replicate"):
-            own = part[part["trial"] == trial]
-            own = own[~own["dirty"]] if clean else own
-            medians = own.groupby("round")["latency_ns"].median() / 1e9
-            result.append({int(number): float(value) for number, value in medians.items()})  # type: ignore[call-overload]
-        return result
+        key = (timing.samples, group, clean)
+        if key not in self._medians:
+            self._medians[key] = _medians_by_trial(self.frame(timing, group), clean=clean)
+        of_trial = self._medians[key].get(trial, {})
+        return [of_trial.get(number, {}) for number in self._replicates[timing.samples, group]]
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """One trial's calls in one replicate."""
+
+    ns: np.ndarray[Any, np.dtype[np.float64]]
+    dirty: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def _calls_by_trial(frame: pd.DataFrame) -> dict[str, list[_Calls]]:
+    """Take a group's samples apart by trial, then replicate, in one pass."""
+    codes, names = pd.factorize(frame["trial"])
+    replicates = frame["replicate"].to_numpy()
+    order = np.lexsort((replicates, codes))
+    changes = (np.diff(codes[order]) != 0) | (np.diff(replicates[order]) != 0)
+    parts = np.split(order, np.flatnonzero(changes) + 1) if len(order) else []
+    ns, dirty = frame["latency_ns"].to_numpy(dtype=np.float64), frame["dirty"].to_numpy(dtype=bool)
+    found: dict[str, list[_Calls]] = {}
+    for part in parts:
+        found.setdefault(str(names[codes[part[0]]]), []).append(_Calls(ns[part], dirty[part]))
+    return found
+
+
+def _medians_by_trial(frame: pd.DataFrame, *, clean: bool) -> dict[str, dict[int, dict[int, float]]]:
+    """Return the median of each block in seconds: trial → replicate → round → value."""
+    chosen = frame[~frame["dirty"]] if clean else frame
+    medians = chosen.groupby(["trial", "replicate", "round"], sort=True)["latency_ns"].median() / 1e9
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for (trial, replicate, number), value in zip(medians.index, medians.to_numpy(), strict=True):
+        found.setdefault(str(trial), {}).setdefault(int(replicate), {})[int(number)] = float(value)
+    return found
 
 
 def alone_latencies(run: Run, experiment: str) -> dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]]:
@@ -311,7 +346,15 @@ def spread(prefix: str, estimate: Estimate | NotEnough | Mean | None, suffix: st
     return dict(zip(names, values, strict=True))
 
 
-def _row(run: Run, record: Record, samples: SampleReader) -> dict[str, Any]:
+def run_peaks(run: Run) -> dict[int, Peaks]:
+    """Return the peaks that had been measured on the run's host when it began, by thread count; none in older runs."""
+    try:
+        return peaks_of(run.header)
+    except ValueError as error:
+        raise StoreError(f"{run.directory / RUN_FILE} is damaged: {error}") from error
+
+
+def _row(run: Run, record: Record, samples: SampleReader, peaks: Mapping[int, Peaks]) -> dict[str, Any]:
     missing: dict[str, str] = {}
     row: dict[str, Any] = {}
     for column in COLUMNS:
@@ -322,6 +365,7 @@ def _row(run: Run, record: Record, samples: SampleReader) -> dict[str, Any]:
         row[column.name] = value
     row |= _quality_columns(run, record, missing)
     row |= _latency_columns(record, samples, missing)
+    row |= roofline_columns(record, row["latency_p50_s"], peaks, missing)
     row["missing"] = missing
     return row
 

@@ -13,6 +13,7 @@ from harness.backends.base import distribution_versions
 from harness.environment import describe
 from harness.errors import UserError
 from harness.noise import stored_json
+from harness.peaks import stored_json as stored_peaks
 from harness.plan import Experiment
 from harness.store import Run
 from harness.suite import Suite, parse_suite
@@ -63,6 +64,7 @@ def make_header(
         "options": dict(options),
         "host": dict(host),
         "noise": stored_json(host["id"]),
+        "peaks": stored_peaks(host["id"]),
         "versions": _versions(),
         "experiments": [
             {

@@ -139,12 +139,14 @@ class Runner:
     def _experiments(
         self, experiments: Sequence[Experiment], writer: RunWriter, host: str, earlier: Run | None = None
     ) -> None:
+        began = self._now()
         context = self._context(writer, host)
         journal = Journal(writer, context.cache, earlier.records if earlier else ())
         for position, experiment in enumerate(experiments, start=1):
             names = tuple(trial.name for trial in experiment.trials)
             self._on_event(ExperimentStarted(experiment.name, names, position, len(experiments)))
             ExperimentRun(experiment, context, journal).run()
+        writer.part_done(self._now() - began)
 
     def _context(self, writer: RunWriter, host: str) -> Context:
         return Context(

@@ -149,6 +149,40 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a call must compute and move at the least: counted from the model, not measured.
+
+    Attributes:
+        flops: arithmetic operations of one example, a multiply-add counts two; of the optimized module before it
+            was lowered.
+        input_bytes, output_bytes: of one example, in host arrays.
+        weight_bytes: parameters and constants of what was lowered, so INT8 weights count a quarter.
+        weight_format: the number format of most of them.
+        source: what counted, and on how many examples.
+        uncounted: operators whose arithmetic is left out, because it is small beside the counted one.
+    """
+
+    flops: float
+    input_bytes: float
+    output_bytes: float
+    weight_bytes: int
+    weight_format: str
+    source: str
+    uncounted: tuple[str, ...] = ()
+
+    def flops_of(self, batch_size: int) -> float:
+        """Return the operations of one call."""
+        return self.flops * batch_size
+
+    def bytes_of(self, batch_size: int) -> float:
+        """Return what one call must move: the weights once, and its examples in and out.
+
+        Everything between the layers is taken to stay in the cache, so this is the least.
+        """
+        return self.weight_bytes + batch_size * (self.input_bytes + self.output_bytes)
+
+
+@dataclass(frozen=True)
 class Artifact:
     """What a build left on disk.
 
@@ -160,6 +194,7 @@ class Artifact:
         fidelity: the class of bound its outputs must meet against the stored reference.
         cached: whether this run found it in the cache.
         code: file or module that must be imported before unpickling; None for nothing.
+        work: what a call must compute and move.
     """
 
     key: str
@@ -172,6 +207,7 @@ class Artifact:
     versions: dict[str, str]
     cached: bool = False
     code: str | None = None
+    work: Work | Unmeasured = Unmeasured("the artifact was built by a harness that did not count it")
 
     @property
     def build_s(self) -> float:

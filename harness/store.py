@@ -100,6 +100,11 @@ class RunWriter:
         _publish(staging, target)
         return name
 
+    def part_done(self, seconds: float) -> None:
+        """Note in the header how long this part of the run took: the first, or one that resumed it."""
+        header = _read_header(self.directory)
+        _write_header(self.directory, {**header, "parts_s": [*header.get("parts_s", []), seconds]})
+
     def _append_line(self, name: str, text: str) -> None:
         path = self.directory / name
         new = not path.exists()

@@ -23,6 +23,14 @@ def size(value: float) -> str:
     return f"{value:.0f} B"
 
 
+def rate(value: float, unit: str) -> str:
+    """Format a rate with decimal prefixes: ``153 GFLOP/s``."""
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit * 0.9995:
+            return f"{_significant(value / limit)} {prefix}{unit}"
+    return f"{_significant(value)} {unit}"
+
+
 def ratio(value: float) -> str:
     """Format a speed-up: ``5.41×``; three significant digits."""
     return f"{_significant(value)}×"

@@ -62,11 +62,12 @@ def run_df(run: Run) -> pd.DataFrame:
         e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"], noise, alone_latencies(run, e["name"]))
         for e in run.header["experiments"]
     }
-    samples = SampleReader(run)
-    extra: list[dict[str, Any]] = []
-    for record in run.records:
-        peers = [r for r in run.records if r.trial.experiment == record.trial.experiment]
-        extra.append(_comparisons(run, record, peers, settings[record.trial.experiment], samples))
+    samples, references = SampleReader(run), _references(run.records)
+    scores = _Scores(run)
+    extra = [
+        _comparisons(record, references[record.trial.experiment], settings[record.trial.experiment], samples, scores)
+        for record in run.records
+    ]
     for row, more in zip(frame["missing"], extra, strict=True):
         row.update(more.pop("missing"))
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1)
@@ -89,21 +90,76 @@ def _noise_by_threads(run: Run) -> dict[int, Noise]:
     return {entry.threads: entry for entry in entries if entry.host == run.header["host"]["id"]}
 
 
+class _Scores:
+    """Reads the scores of a run's trials; the baseline's, which every comparison needs, once."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._kept: dict[str, Any] = {}
+
+    def of(self, record: Record, *, keep: bool = False) -> Any:
+        """Return the score of each example, or None; ``keep`` them for the next time."""
+        key = f"{record.trial.experiment}/{record.trial.name}"
+        if key in self._kept:
+            return self._kept[key]
+        scores = scores_of(self._run, record)
+        if keep:
+            self._kept = {key: scores}
+        return scores
+
+
+@dataclass(frozen=True)
+class _References:
+    """The records of an experiment that others are compared with: the baseline, and each engine's own row."""
+
+    baseline: Record | None
+    plain: Mapping[_Engine, Record]
+
+
+def _references(records: Sequence[Record]) -> dict[str, _References]:
+    """Find the references of every experiment in one pass.
+
+    The row of an engine is without passes, with the fewest options, measured, the baseline first. Not the first in the
+    file: records stand in the order in which trials ended, failures before all others.
+    """
+    baselines: dict[str, Record] = {}
+    plain: dict[str, dict[_Engine, Record]] = {}
+    for record in records:
+        trial = record.trial
+        rows = plain.setdefault(trial.experiment, {})
+        if trial.role == "baseline":
+            baselines.setdefault(trial.experiment, record)
+        if not trial.passes and trial.role != "variant":
+            engine = _engine(record)
+            rows[engine] = min(rows.get(engine, record), record, key=_plainness)
+    return {name: _References(baselines.get(name), rows) for name, rows in plain.items()}
+
+
+_Engine = tuple[str, int, str | None]
+
+
+def _engine(record: Record) -> _Engine:
+    return record.trial.backend, record.trial.threads, record.trial.interpreter
+
+
+def _plainness(record: Record) -> tuple[int, bool, bool]:
+    return len(record.trial.options), isinstance(record.timing, Unmeasured), record.trial.role != "baseline"
+
+
 def _comparisons(
-    run: Run, record: Record, peers: Sequence[Record], settings: _Settings, samples: SampleReader
+    record: Record, references: _References, settings: _Settings, samples: SampleReader, scores: _Scores
 ) -> dict[str, Any]:
-    baseline = next((r for r in peers if r.trial.role == "baseline"), None)
-    plain = _plain_row(record, peers)
+    baseline = references.baseline
     missing: dict[str, str] = {}
     row: dict[str, Any] = {"margin": settings.margin, "quality_margin": settings.quality_margin}
     row |= _speed("speedup", record, baseline, settings, samples, missing)
-    row |= _speed("technique_speedup", record, plain, settings, samples, missing)
+    row |= _speed("technique_speedup", record, references.plain.get(_engine(record)), settings, samples, missing)
     least = _floor(record, baseline, settings.noise, samples)
     if isinstance(least, NotEnough):
         missing["noise_floor"] = least.reason
     row["noise_floor"] = None if isinstance(least, NotEnough) else least
     row |= _alone(settings.alone, record, baseline, missing)
-    row |= _quality(run, record, baseline, settings.quality_margin, missing)
+    row |= _quality(scores, record, baseline, settings.quality_margin, missing)
     return {**row, "missing": missing}
 
 
@@ -121,25 +177,6 @@ def _alone(
         medians = zip(base, own, strict=False)
         ratio = speedup([np.array([math.log(np.median(b)) - math.log(np.median(v))]) for b, v in medians])
     return {**spread("alone_p50", percentile(own, 0.5), "_s"), **spread("alone_speedup", ratio)}
-
-
-def _plain_row(record: Record, peers: Sequence[Record]) -> Record | None:
-    """Return the row of the record's own engine: without passes, with the fewest options, measured, the baseline first.
-
-    Not the first in the file: records stand in the order in which trials ended, failures before all others.
-    """
-    own = [r for r in peers if _is_plain(r, record)]
-    return min(
-        own,
-        key=lambda r: (len(r.trial.options), isinstance(r.timing, Unmeasured), r.trial.role != "baseline"),
-        default=None,
-    )
-
-
-def _is_plain(candidate: Record, record: Record) -> bool:
-    a, b = candidate.trial, record.trial
-    same_engine = (a.backend, a.threads, a.interpreter) == (b.backend, b.threads, b.interpreter)
-    return not a.passes and a.role != "variant" and same_engine
 
 
 def _speed(
@@ -232,12 +269,12 @@ def _crowding(timing: Timing) -> float:
 
 
 def _quality(
-    run: Run, record: Record, baseline: Record | None, margin: float, missing: dict[str, str]
+    scores: _Scores, record: Record, baseline: Record | None, margin: float, missing: dict[str, str]
 ) -> dict[str, Any]:
     names = ("change", "change_low", "change_high", "verdict", "flips", "n_needed")
     blank: dict[str, Any] = {f"quality_{name}": None for name in names}
-    own = scores_of(run, record)
-    base = None if baseline is None else scores_of(run, baseline)
+    own = scores.of(record)
+    base = None if baseline is None else scores.of(baseline, keep=True)
     if own is None or base is None or baseline is record or isinstance(record.quality, Unmeasured):
         if own is not None and baseline is not record:
             missing["quality_change"] = "the baseline's quality was not measured"

@@ -23,6 +23,7 @@ from harness.schema import (
     Trial,
     Unmeasured,
     Utilization,
+    Work,
 )
 from harness.store import RunWriter
 
@@ -48,6 +49,7 @@ class Row:
     energy: Energy | Unmeasured = Unmeasured("no counter")  # noqa: RUF009
     memory: Memory = Memory(100, 300, 250)  # noqa: RUF009
     higher_is_better: bool = True
+    work: Work | None = None
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Folder:
     replicates: int = REPLICATES
     rounds: int = ROUNDS
     baseline_of_group: Mapping[int, float] = field(default_factory=dict)  # ms of the baseline in later groups
+    peaks: Sequence[object] = ()
 
     def write(self, directory: Path) -> Path:
         """Write everything and return the run's folder."""
@@ -93,7 +96,7 @@ class Folder:
             "quality_margin": self.quality_margin,
         }
         host = {"id": self.host, "cpu": "Fake CPU", "cores": 2, "memory_gib": 8, "flags": []}
-        return {"suite": "s", "host": host, "experiments": [experiment]}
+        return {"suite": "s", "host": host, "peaks": list(self.peaks), "experiments": [experiment]}
 
     def _write_samples(self, writer: RunWriter, group: int, replicate: int) -> None:
         members = [row for row in self.rows if row.group == group]
@@ -149,6 +152,7 @@ class Folder:
                 (Step("model", 9.0), Step("lower", 1.5)),
                 Fidelity.RUNTIME,
                 {},
+                work=row.work or Unmeasured("nobody counted"),
             ),
             fidelity=FidelityCheck(Fidelity.RUNTIME, 1e-6, 1e-3, 4),
             quality=Quality("accuracy", float(scores.mean()), len(scores), row.higher_is_better, predictions),

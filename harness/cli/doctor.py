@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from harness.doctor import Diagnosis
     from harness.host.facts import HostFacts
     from harness.noise import Noise
+    from harness.peaks import Peaks
 
 Row = tuple[str, Any]
 
 
 def doctor(
     noise: bool = typer.Option(False, "--noise", help="Measure how small a difference this host resolves; minutes."),
-    threads: int | None = typer.Option(None, help="Threads of the noise measurement; 1 unless told."),
+    peaks: bool = typer.Option(False, "--peaks", help="Measure what this host can compute and move at most; a minute."),
+    threads: int | None = typer.Option(None, help="Threads of the noise or peak measurement; 1 unless told."),
     as_json: bool = typer.Option(False, "--json", help="Print everything as JSON."),
 ) -> None:
     """Say what this host is, what endangers a measurement on it, and what can be used here."""
@@ -34,8 +36,10 @@ def doctor(
 
     if noise:
         _measure_noise(1 if threads is None else threads)
-    elif threads is not None:
-        raise UserError("--threads belongs to the noise measurement: harness doctor --noise --threads N")
+    if peaks:
+        _measure_peaks(1 if threads is None else threads)
+    if threads is not None and not (noise or peaks):
+        raise UserError("--threads belongs to a measurement: harness doctor --noise --threads N, or --peaks")
     found = diagnose()
     if as_json:
         print(json.dumps(to_json(found), indent=1))
@@ -57,6 +61,14 @@ def _measure_noise(threads: int) -> None:
         measure_noise(threads, progress.on_event, subject=subject)
 
 
+def _measure_peaks(threads: int) -> None:
+    from harness.peaks_study import measure_peaks
+
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 170, highlight=False)
+    console.print(f"peaks: products of matrices and passes over memory, {threads} thread{'s' if threads > 1 else ''}")
+    measure_peaks(threads)
+
+
 def _print(found: Diagnosis) -> None:
     CONSOLE.print(f"[bold]{escape(found.description)}[/bold] (host {found.host})")
     for title, rows in _facts(found.facts):
@@ -67,6 +79,7 @@ def _print(found: Diagnosis) -> None:
     cache = f"{escape(str(places.cache))} ({units.size(places.cache_bytes)})"
     _section("places", [("results", escape(str(places.results))), ("cache", cache), ("lock", escape(str(places.lock)))])
     _section("noise", list(_noise(found.noise)))
+    _section("peaks", list(_peaks(found.peaks)))
     _dangers(found)
 
 
@@ -182,6 +195,29 @@ def _noise(measured: Iterable[Noise]) -> Iterable[Row]:
         yield "", f"smallest difference resolved (replicates × rounds): [bold]{least}[/bold]"
     if empty:
         yield "not measured", "harness doctor --noise measures how small a difference this host resolves"
+
+
+def _peaks(measured: Iterable[Peaks]) -> Iterable[Row]:
+    from harness.peaks import operations
+
+    empty = True
+    for peaks in measured:
+        empty = False
+        label = f"{peaks.threads} thread{'s' if peaks.threads > 1 else ''}"
+        rates = [f"{a.format} {units.rate(a.flops_per_s, operations(a.format))}" for a in peaks.arithmetic]
+        yield label, f"{peaks.measured_at[:10]}: {', '.join(rates)}"
+        nearest = min(peaks.bandwidths, key=lambda b: b.working_set_bytes)
+        yield (
+            "",
+            f"memory {units.rate(peaks.memory.bytes_per_s, 'B/s')}; data of {units.size(nearest.working_set_bytes)}, "
+            f"which a cache holds, {units.rate(nearest.bytes_per_s, 'B/s')}",
+        )
+        for name, reason in peaks.missing.items():
+            yield "", f"[dim]no peak of {name}: {escape(reason)}[/dim]"
+        if peaks.busy:
+            yield "", "[yellow]the host was disturbed, so the peaks may be too low: repeat when it is quiet[/yellow]"
+    if empty:
+        yield "not measured", "harness doctor --peaks measures what this host can compute and move at most"
 
 
 def _dangers(found: Diagnosis) -> None:

@@ -17,6 +17,8 @@ from harness.cli.find import find_run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.store import Run
+
 COLORS = {
     "faster": "green", "slower": "red", "same": "cyan", "inconclusive": "yellow",
     "kept": "green", "lost": "red",
@@ -29,11 +31,16 @@ def show(
     run: str = typer.Argument("latest", help="A run's folder, its name in results/, or 'latest'."),
     results: Path = typer.Option(Path("results"), help="Folder of runs."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of the table."),
+    roofline: bool = typer.Option(False, "--roofline", help="Print how near each trial came to the host's limit."),
 ) -> None:
     """Print a run's quality, speed, memory and size with intervals and verdicts."""
     directory = find_run(run, results)
     if json:
         print_document(directory)
+    elif roofline:
+        from harness.cli.roofline import print_roofline
+
+        print_roofline(directory)
     else:
         print_run(directory)
 
@@ -74,7 +81,16 @@ def print_run(directory: Path) -> bool:
             CONSOLE.print(
                 f"[yellow]{experiment['name']}: {missing} trials have no record: the run was cut short[/yellow]"
             )
+    _print_useful_share(stored)
     return compared
+
+
+def _print_useful_share(stored: Run) -> None:
+    from harness.useful import useful_share
+
+    useful = useful_share(stored)
+    if useful is not None:
+        CONSOLE.print(f"[dim]timed calls: {useful.sentence()}[/dim]")
 
 
 def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:

@@ -13,8 +13,12 @@ from harness import units
 from harness.environment import describe
 from harness.frame import NO_GPU
 from harness.noise import Noise, noise_from_json
+from harness.peaks import Peaks, operations, peaks_of
 from harness.report.rows import absent, each, metric_of
+from harness.roofline import COLUMNS as ROOFLINE_COLUMNS
+from harness.roofline import NOT_MEASURED, level_name
 from harness.store import Run
+from harness.useful import useful_share
 
 NO_NOISE = "not measured (harness doctor --noise)"
 LABELS = {
@@ -39,7 +43,10 @@ LABELS = {
     "speedup": "speed-up",
     "technique_speedup": "speed-up over own engine",
     "quality_change": "change in quality",
+    "roofline_share": "share of the hardware’s limit",
 }
+# Missing for the reason of another column.
+FOLLOWERS = {name for name in ROOFLINE_COLUMNS if name != "roofline_share"}
 OWN_ROW = "this is the row that others are compared with"  # no gap, but what a reference is
 
 
@@ -66,6 +73,7 @@ def environment(run: Run) -> tuple[Fact, ...]:
     host = header["host"]
     versions = header.get("versions") or {}
     finished = max((r.finished_at for r in run.records), default="")
+    useful = useful_share(run)
     facts = [
         ("host", f"{describe(host)} (id {host['id']})"),
         ("system", _join(host.get("system"), _prefixed("kernel", host.get("kernel")))),
@@ -80,6 +88,8 @@ def environment(run: Run) -> tuple[Fact, ...]:
         ("load before", _prefixed("1 min average", host.get("load_average_1m"))),
         ("CPU governor", host.get("governor")),
         ("noise of the host", _noise(header.get("noise"))),
+        ("peaks of the host", "; ".join(map(_peaks_entry, peaks_of(header).values())) or NOT_MEASURED),
+        ("timed calls", None if useful is None else useful.sentence()),
     ]
     return tuple(Fact(name, str(text)) for name, text in facts if text not in (None, ""))
 
@@ -121,9 +131,9 @@ def gaps(rows: pd.DataFrame) -> tuple[Gap, ...]:
     good = rows[rows["status"] == "ok"]
     for row in each(good):
         for column, reason in row["missing"].items():
-            if reason not in (OWN_ROW, NO_GPU) and not column.startswith(
-                "scenario_"
-            ):  # those have a table of their own
+            # Scenarios stand in a table of their own.
+            skipped = reason in (OWN_ROW, NO_GPU) or column.startswith("scenario_") or column in FOLLOWERS
+            if not skipped:
                 label = LABELS.get(column, column.replace("_", " "))
                 found.setdefault(label, {}).setdefault(str(row["trial"]), str(reason))
     return tuple(_gap(name, why, len(good)) for name, why in found.items())
@@ -222,6 +232,14 @@ def _neighbors(found: object) -> str | None:
     named = [f"{n['name']} {n['cores']:.1f}" for n in found.get("neighbors", [])[:3]]
     text = f"used {float(found['used']):.1f} of {found['cores']} cores"
     return f"{text} ({', '.join(named)})" if named else text
+
+
+def _peaks_entry(peaks: Peaks) -> str:
+    threads = f"{peaks.threads} thread{'s' if peaks.threads != 1 else ''}"
+    rates = [f"{a.format} {units.rate(a.flops_per_s, operations(a.format))}" for a in peaks.arithmetic]
+    passed = [f"{level_name(b, peaks)} {units.rate(b.bytes_per_s, 'B/s')}" for b in (peaks.bandwidths[0], peaks.memory)]
+    busy = ", on a disturbed host, so they may be too low" if peaks.busy else ""
+    return f"{threads}: {', '.join([*rates, *passed])} ({peaks.measured_at[:10]}{busy})"
 
 
 def _floor(timed: pd.DataFrame) -> Fact:

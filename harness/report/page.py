@@ -22,8 +22,10 @@ from plotly.offline import get_plotlyjs
 from harness import __version__
 from harness.environment import describe
 from harness.errors import UserError
-from harness.frame import SampleReader
+from harness.frame import SampleReader, run_peaks
+from harness.peaks import Peaks
 from harness.report import figures, method
+from harness.report.roofline import roofline
 from harness.report.rows import report_df
 from harness.report.scenarios import Scenarios, scenarios
 from harness.report.sentences import Answer, answer
@@ -59,6 +61,12 @@ CAPTIONS = {
         "The values are the peak at inference plus that floor.",
     ),
     "sizes": ("Size on disk", "All files that a deployment needs."),
+    "roofline": (
+        "The hardware’s limit",
+        "Operations a second that each variant attains, over its operations for each byte that it must move. The lines "
+        "are what this host can do at most: level by arithmetic, sloping by memory. A point far below both spends "
+        "its time otherwise.",
+    ),
 }
 
 
@@ -175,7 +183,7 @@ def _section(
         name=name,
         subtitle=_subtitle(experiment, records),
         answer=answer(rows, experiment.get("trials", ())),
-        charts=tuple(_charts(identity, rows, records, samples)) if len(rows) else (),
+        charts=tuple(_charts(identity, rows, records, samples, run_peaks(run))) if len(rows) else (),
         table=table(rows) if len(rows) else None,
         scenarios=scenarios(rows) if len(rows) else None,
         gaps=method.gaps(rows) if len(rows) else (),
@@ -192,7 +200,13 @@ def _subtitle(experiment: Mapping[str, Any], records: Sequence[Record]) -> str:
     return f"{text}; {trial.workload}, batch {trial.batch_size}, {threads}, {trial.device}"
 
 
-def _charts(identity: str, rows: pd.DataFrame, records: Sequence[Record], samples: SampleReader) -> list[Chart]:
+def _charts(
+    identity: str,
+    rows: pd.DataFrame,
+    records: Sequence[Record],
+    samples: SampleReader,
+    peaks: Mapping[int, Peaks],
+) -> list[Chart]:
     timed = {r.trial.name: samples.latencies(r) for r in records if isinstance(r.timing, Timing)}
     baseline = next((r.trial.name for r in records if r.trial.role == "baseline"), None)
     drawn = {
@@ -202,6 +216,7 @@ def _charts(identity: str, rows: pd.DataFrame, records: Sequence[Record], sample
         "latencies": figures.latencies(timed, baseline),
         "memory": figures.memory(rows),
         "sizes": figures.sizes(rows),
+        "roofline": roofline(rows, peaks),
     }
     return [_chart(f"{identity}-{kind}", kind, figure) for kind, figure in drawn.items() if figure is not None]
 

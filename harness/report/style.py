@@ -43,6 +43,10 @@ MARKS = {
     "lost": Mark("var(--bad)", "x", 10),
     "not judged": Mark("var(--chart-muted)", "circle-open", 10),
     "baseline": Mark(FOREGROUND, "star", 12),
+    "arithmetic": Mark("var(--same)", "circle", 11),
+    "memory": Mark("var(--good)", "square", 10),
+    "overhead": Mark("var(--open)", "diamond-open", 11),
+    "above the limit": Mark("var(--chart-muted)", "circle-open", 11),
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness import units
+from harness.report.roofline import has_roofline
 from harness.report.rows import Metric, Row, absent, each, estimate, measured, metric_of, needed, optional
 
 Key = float | str | None  # what a column is sorted by; None stands last either way
@@ -62,7 +63,8 @@ def table(rows: pd.DataFrame) -> Table:
     """Return the table of one experiment: measured trials fastest first, then those that ended early."""
     metric = metric_of(rows)
     early = rows[rows["status"] != "ok"]
-    columns = [c for c in _COLUMNS if not c.needs or rows[c.needs].notna().any()]
+    known = (*_COLUMNS, *_ROOFLINE) if has_roofline(rows) else _COLUMNS
+    columns = [c for c in known if not c.needs or rows[c.needs].notna().any()]
 
     def cells(row: Row) -> tuple[Cell, ...]:
         return tuple(column.read(row, metric) for column in columns)
@@ -180,4 +182,11 @@ _COLUMNS = (
     _Column(Heading("cores used"), _noted("utilization", "utilization_note", "{:.2f}".format), needs="utilization"),
     _Column(Heading("GPU use"), _number("gpu_sm_utilization", units.percent), needs="gpu_sm_utilization"),
     _Column(Heading("energy/example"), _number("energy_j", units.energy), needs="energy_j"),
+)
+
+# Only where the host's peaks are known.
+_ROOFLINE = (
+    _Column(Heading("operations"), _number("flops", lambda n: units.rate(n, "op"))),
+    _Column(Heading("of the limit"), _number("roofline_share", lambda share: units.percent(share, 0))),
+    _Column(Heading("bound by", numeric=False), _text("bound_by")),
 )

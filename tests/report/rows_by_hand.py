@@ -7,10 +7,12 @@ from typing import Any
 import pandas as pd
 
 from harness.frame import COLUMNS
+from harness.roofline import COLUMNS as ROOFLINE_COLUMNS
 
 NONE = dict.fromkeys(
     [
         *(c.name for c in COLUMNS),
+        *ROOFLINE_COLUMNS,
         *("quality", "quality_low", "quality_high", "quality_n", "quality_change", "quality_verdict"),
         *("quality_n_needed", "quality_flips", "quality_change_low", "quality_change_high"),
         *(f"latency_{p}{side}_s" for p in ("p50", "p95", "p99") for side in ("", "_low", "_high")),

@@ -66,7 +66,7 @@ def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> Mod
         model = load_model_file(path)
         own = path.parent == resource_dir("models")
         source = None if own else ModelSource("file", str(path))
-        unavailable = functools.partial(model_unavailable, model)
+        unavailable = functools.cache(functools.partial(model_unavailable, model))  # asked for each trial
         return ModelCard(entry.zoo, model.quality_margin, unavailable, model.form, source)
     if entry.metric is not None:
         METRICS.get(entry.metric)
@@ -177,8 +177,10 @@ def _lacking(distributions: tuple[str, ...], extra: str) -> str | None:
 
 
 def _pass_entry(cls: type[Pass]) -> PassEntry:
+    lacking = functools.cache(functools.partial(pass_unavailable, cls))  # asked for each trial
+
     def unsupported_on(backend: str) -> str | None:
-        return cls.unsupported_on(backend) or pass_unavailable(cls)
+        return cls.unsupported_on(backend) or lacking()
 
     return PassEntry(cls.form, _checker(cls), unsupported_on)
 

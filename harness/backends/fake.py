@@ -20,7 +20,7 @@ from harness.backends.base import Arrays, Backend, LowerRequest, Session, Sessio
 from harness.errors import OutOfMemoryError, UnsupportedError
 from harness.zoo import Form
 
-FAULTS = ("exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
+FAULTS = ("threads", "exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
 
 
 class FakeBackend(Backend):
@@ -103,7 +103,8 @@ class FakeSession(Session):
 
     def executed(self) -> dict[str, Any]:
         """Report what was asked for; a fake has no runtime to ask."""
-        return {"threads": self._threads, "provider": "fake", "precision": "float32"}
+        threads = self._threads + (self._fault == "threads")
+        return {"threads": threads, "provider": "fake", "precision": "float32"}
 
 
 def _work(iterations: int) -> int:

@@ -48,7 +48,7 @@ def print_roofline(directory: Path) -> None:
 def _cells(row: pd.Series[Any]) -> list[str]:
     from harness.peaks import operations
 
-    unit = operations(row["roofline_format"] or "float")
+    unit = operations(_shown(row["roofline_format"], str, "float"))
     return [
         escape(row["trial"]),
         _shown(row["flops"], lambda v: units.rate(v, "FLOP")),
@@ -57,7 +57,7 @@ def _cells(row: pd.Series[Any]) -> list[str]:
         _shown(row["attained_flops_per_s"], lambda v: units.rate(v, unit)),
         _shown(row["roofline_limit_flops_per_s"], lambda v: f"{units.rate(v, unit)} {row['roofline_format']}"),
         _shown(row["roofline_share"], lambda v: units.percent(v, 0 if v >= 0.1 else 1)),
-        row["bound_by"] or "-",
+        _shown(row["bound_by"], str),
     ]
 
 
@@ -70,5 +70,5 @@ def _reasons(rows: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def _shown(value: Any, form: Any) -> str:
-    return "-" if value is None or value != value else str(form(value))
+def _shown(value: Any, form: Any, blank: str = "-") -> str:
+    return blank if value is None or value != value else str(form(value))

@@ -61,7 +61,7 @@ def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> Mod
     """Return what planning needs to know of a suite's model; its own code is not run."""
     if entry.zoo is not None:
         if entry.zoo not in files:
-            raise UnknownNameError("model", entry.zoo, files)
+            raise UnknownNameError("model", entry.zoo, [name for name in files if not name.startswith("_")])
         path = files[entry.zoo].resolve()
         model = load_model_file(path)
         own = path.parent == resource_dir("models")
@@ -81,7 +81,7 @@ def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> Mod
     if entry.onnx is not None:
         path = (base / entry.onnx).resolve()
         if not path.is_file():
-            raise UserError(f"{path} does not exist")
+            raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
         source = ModelSource("onnx", str(path), **common)  # type: ignore[arg-type]
         lacking = functools.partial(_lacking, ("onnxruntime", "onnx"), "onnxruntime")
         return ModelCard(entry.name or _plain(path.stem), QUALITY_MARGIN, lacking, "onnx", source)
@@ -158,8 +158,12 @@ def suite_files() -> dict[str, Path]:
 def find_suite(name: str) -> Path:
     """Return a suite's file: a path that exists, or the name of one that comes with the harness."""
     path = Path(name)
+    if path.suffix == ".onnx":
+        raise UserError(f"{name} is a model and no suite; harness try {name} measures it")
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"{name} is a folder; name the suite's file in it")
     if path.suffix in (".yaml", ".yml") or os.sep in name:
         raise UserError(f"{name} does not exist; harness list suites shows those that come with the harness")
     files = suite_files()

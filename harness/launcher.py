@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -66,8 +68,11 @@ class Spawn(Protocol):
 class WorkerProcess:
     """A child process behind a private socket."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: Connection, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], connection: Connection, log: Path, scratch: Path | None = None
+    ) -> None:
         self._process = process
+        self._scratch = scratch  # its temporary files, which a killed process cannot clear away
         self._connection = connection
         self._oom_kills = _oom_kills()
         self.log = log
@@ -122,6 +127,8 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._connection.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _ended(self, stage: str) -> WorkerFailure:
         try:
@@ -167,6 +174,7 @@ class Launcher:
         command = [trial.interpreter or sys.executable, "-m", "harness.worker", "--fd", str(theirs.fileno())]
         command += ["--parent", str(os.getpid()), "--role", role]
         command += ["--cores", ",".join(map(str, sorted(self._cores)))]
+        scratch = Path(tempfile.mkdtemp(prefix="harness-worker-"))
         try:
             with theirs, log.open("ab") as output:
                 process = subprocess.Popen(
@@ -175,17 +183,18 @@ class Launcher:
                     stdout=output,
                     stderr=output,
                     pass_fds=[theirs.fileno()],
-                    env=self._environment(trial, role),
+                    env={**self._environment(trial, role), "TMPDIR": str(scratch)},
                     # Either way Ctrl-C reaches the coordinator only.
                     start_new_session=self._isolate,
                     process_group=None if self._isolate else 0,
                 )
         except OSError as error:
             ours.close()
+            shutil.rmtree(scratch, ignore_errors=True)
             raise WorkerFailure(Status.FAILED, f"cannot start {command[0]}: {error}", "spawn") from error
         if self._isolate:
             raise_weight(process.pid)
-        return WorkerProcess(process, Connection(ours.detach()), log)
+        return WorkerProcess(process, Connection(ours.detach()), log, scratch)
 
     def _environment(self, trial: Trial, role: Role) -> dict[str, str]:
         backend = BACKENDS.get(trial.backend)

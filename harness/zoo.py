@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -150,7 +151,8 @@ def module_name(path: Path) -> str:
     """
     if path.parent == resource_dir("models"):
         return f"harness_models_{path.stem}"
-    return f"harness_models_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)  # a pickle of protocol 2 takes ASCII names only
+    return f"harness_models_{stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def import_file(path: Path) -> Any:

@@ -103,7 +103,7 @@ def test_a_name_is_made_from_the_target_unless_it_is_given(
     ("entry", "message"),
     [
         ({"onnx": "none.onnx"}, "{base}/none.onnx does not exist"),
-        ({"onnx": "arrays"}, "{base}/arrays does not exist"),
+        ({"onnx": "arrays"}, "{base}/arrays is a folder"),
         ({"python": "none.py:make"}, "{base}/none.py does not exist"),
         ({"python": "my net.py"}, "'my net.py' is neither file.py:name nor package.module:name"),
         (
@@ -116,7 +116,7 @@ def test_a_name_is_made_from_the_target_unless_it_is_given(
         ),
         ({"onnx": "graph.v1.onnx", "data": "none.py:load"}, "{base}/none.py does not exist"),
         ({"onnx": "graph.v1.onnx", "metric": "acuracy"}, "unknown metric 'acuracy'; did you mean 'accuracy'?"),
-        ({"zoo": "_fak"}, "unknown model '_fak'; did you mean '_fake'?"),
+        ({"zoo": "_fak"}, "unknown model '_fak'; known: digits-cnn"),
     ],
 )
 def test_what_is_not_there_is_refused_in_one_sentence(base: Path, entry: dict[str, str], message: str) -> None:

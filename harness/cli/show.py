@@ -109,7 +109,7 @@ def _print_experiment(experiment: dict[str, Any], rows: pd.DataFrame) -> bool:
         table.add_row(*_cells(row))
     CONSOLE.print(table)
     for _, row in rows[rows["status"] != "ok"].iterrows():
-        log = f" (log: {row['log']})" if row["log"] else ""
+        log = "" if _absent(row["log"]) else f" (log: {row['log']})"
         CONSOLE.print(
             f"[yellow]{row['status']}[/yellow] {escape(row['trial'])}: {escape(str(row['reason']))}{escape(log)}"
         )
@@ -190,11 +190,14 @@ def _print_notes(measured: pd.DataFrame) -> None:
     share = first["dirty_rounds"] / first["rounds"] if first["rounds"] else 0.0
     judged = measured[measured["quality_n"].notna()]
     count = f" (n = {judged.iloc[0]['quality_n']:.0f})" if len(judged) else ""
+    cached = "; * build from the cache" if measured["build_cached"].astype(bool).any() else ""
     notes = [
         f"{first['replicates']:.0f} replicates, {first['rounds']:.0f} rounds ({100 * share:.0f} % disturbed from "
         f"outside), stopped by {first['stopped_by']}; margin {100 * first['margin']:g} % speed, "
         f"{100 * first['quality_margin']:g} pt quality{count}; "
-        f"memory is the peak over the runtime's floor; * build from the cache",
+        f"memory is the peak over the runtime's floor{cached}",
+        *_pass_notes(measured),
+        *_open_notes(measured),
         *_alone_notes(measured),
         _disturbance_note(first, measured),
         _quality_note(measured),
@@ -204,6 +207,27 @@ def _print_notes(measured: pd.DataFrame) -> None:
     ]
     for note in filter(None, notes):
         CONSOLE.print(f"[dim]{escape(note)}[/dim]")
+
+
+def _pass_notes(measured: pd.DataFrame) -> list[str]:
+    """Say what the passes changed, as they counted it themselves."""
+    notes = []
+    for _, row in measured.iterrows():
+        details = [f"{step['name']} ({step['detail']})" for step in row["build_steps"] or () if step["detail"]]
+        notes += [f"{row['trial']}: {', '.join(details)}"] if details else []
+    return notes
+
+
+def _open_notes(measured: pd.DataFrame) -> list[str]:
+    """Say why a comparison is inconclusive, and why a percentile is missing."""
+    notes = [
+        f"{row['trial']}: {name} inconclusive, {row[f'{prefix}_reason']}"
+        for prefix, name in (("speedup", "speed-up"), ("technique_speedup", "over own engine"))
+        for _, row in measured.iterrows()
+        if row[f"{prefix}_verdict"] == "inconclusive" and not _absent(row[f"{prefix}_reason"])
+    ]
+    absent = [row["missing"]["latency_p95_s"] for _, row in measured.iterrows() if "latency_p95_s" in row["missing"]]
+    return notes + ([f"no p95 for {len(absent)} rows: {absent[0]}"] if absent else [])
 
 
 def _print_scenarios(rows: pd.DataFrame) -> None:

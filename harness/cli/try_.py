@@ -40,7 +40,11 @@ def try_(
     metric: str | None = typer.Option(None, help="accuracy, top1-agreement or cosine-agreement."),
     batch_size: int = typer.Option(1, min=1, help="Examples in a call."),
     threads: int = typer.Option(1, min=1, help="Threads of each runtime."),
-    budget: float = typer.Option(60.0, min=1.0, help="About how many seconds to measure."),
+    budget: float = typer.Option(
+        60.0,
+        min=1.0,
+        help="About how many seconds to measure, after building; the least that a verdict needs is always taken.",
+    ),
     models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
     save: Path | None = typer.Option(None, metavar="FILE", help="Keep the suite that is run in this file."),
     report: Path | None = typer.Option(None, metavar="FILE", help="Where the report goes; reports/ by default."),
@@ -70,7 +74,7 @@ def try_(
         return measure_text(proposal.text, place, run_options(results, cache, models, force=force), watch)
 
     directory = watched(begin, told, results)
-    if not json:
+    if told is not None and not json:
         CONSOLE.print(f"\nthe suite that was run{f', kept in {save}' if save else ' (--save FILE keeps it)'}:\n")
         print(proposal.text)
     conclude(directory, json=json, report=report or Path("reports") / f"{directory.name}.html")
@@ -212,6 +216,12 @@ def _describe(card: ModelCard, found: Inspection, told: Console) -> None:
         f"[bold]{escape(card.name)}[/bold] takes {escape(takes)} and gives {escape(gives)}; "
         f"a call lasts about {units.seconds(found.call_s)}"
     )
+    guessed = [i.name for i in found.inputs if (i.low, i.high) == (0, 2)]
+    if guessed:
+        told.print(
+            f"[yellow]nobody knows the range of {escape(', '.join(guessed))}, so zeros and ones are fed; state it, as "
+            f"in --input '{escape(guessed[0])}=...:int64:0..257', or give --data[/yellow]"
+        )
     if found.replaceable_weights:
         told.print(
             "[yellow]its weights are listed among its inputs, which keeps runtimes from preparing them; "

@@ -48,8 +48,14 @@ class Accuracy(Metric):
         return _classes(outputs, self.name)
 
     def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
-        """Return 1 for a right and 0 for a wrong prediction."""
-        return np.asarray(self.predict(outputs) == right, dtype=np.float64)
+        """Return 1 for a right and 0 for a wrong prediction. Raises InvalidOutputError for a class that is none."""
+        predicted, classes = self.predict(outputs), outputs[0].shape[1]
+        if np.size(right) and (np.max(right) >= classes or np.min(right) < 0):
+            raise InvalidOutputError(
+                f"the targets hold class {np.max(right)} or {np.min(right)}, and the model has the classes 0 to "
+                f"{classes - 1}"
+            )
+        return np.asarray(predicted == right, dtype=np.float64)
 
 
 class Top1Agreement(Metric):
@@ -129,6 +135,7 @@ def agreement_metric(expected: Arrays) -> str:
         and first.dtype.kind == "f"
         and bool((first >= 0).all())
         and bool(np.allclose(first.sum(axis=1), 1.0, atol=1e-3))
+        and len(np.unique(first.argmax(axis=1))) > 1  # where all are of one class, agreement on it says nothing
     )
     return Top1Agreement.name if probabilities else CosineAgreement.name
 

@@ -70,7 +70,9 @@ def test_slower_passed_over_ones_are_not_mentioned() -> None:
 def test_the_engine_s_share_is_told_from_the_technique_s() -> None:
     plain = variant("ort", 2.5, role="plain", passes="")
     said = answer(frame(baseline(), plain, variant("a", 5.0, **technique(2.1))))
-    assert said.notes == ("Of that, the engine alone (ort) gives 2.50× and the technique 2.10× on top.",)
+    assert said.notes == (
+        "The engine alone (ort) gives 2.50×; against that engine, compared call by call, the technique gives 2.10×.",
+    )
 
 
 def test_a_technique_on_the_baseline_s_own_engine_has_no_engine_share() -> None:

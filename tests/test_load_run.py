@@ -107,3 +107,27 @@ def test_a_server_whose_call_is_over_the_bound_says_so(tmp_path: Path) -> None:
     scenario = records(directory)["baseline"].scenario
     assert isinstance(scenario, Unmeasured)
     assert "so no rate holds the bound of 0.001 s" in scenario.reason
+
+
+def test_a_finished_load_test_is_not_repeated_by_a_resume(tmp_path: Path) -> None:
+    trials = (stream("baseline", spin_s=0.001), stream("next", spin_s=0.001))
+    experiment = Experiment("e", "_fake", trials, POLICY, 0.01, seed=0, load=SHORT)
+    options = RunOptions(tmp_path / "results", tmp_path / "cache")
+
+    def cut_short(event: Event) -> None:
+        if _loads(event) and isinstance(event, StageStarted) and event.trial == "next":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Runner(options, cut_short).run("test", 0, [experiment])
+    [directory] = options.results.iterdir()
+    kept = records(directory)
+    assert set(kept) == {"baseline"}
+
+    events: list[Event] = []
+    Runner(options, events.append).resume(directory, [experiment])
+    found = records(directory)
+    assert found["baseline"] == kept["baseline"]
+    assert isinstance(found["next"].scenario, Scenario)
+    assert [e.trial for e in events if _loads(e)] == ["next"]  # type: ignore[union-attr]
+    assert not [e for e in events if isinstance(e, ReplicateDone)]

@@ -29,7 +29,7 @@ from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
 from harness.cache import Cache
 from harness.dataset import TestData, numbered, read_card, read_test_data
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
-from harness.measure.memory import growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
+from harness.measure.memory import HELD, growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
 from harness.measure.quality import METRICS
 from harness.protocol import (
     Message,
@@ -154,10 +154,10 @@ class Worker:
         for _ in range(MEMORY_CALLS):
             session(batch)
         peak, held, device = peak_rss_bytes(), set_sizes(), session.device_memory()
+        sizes = {name: held if isinstance(held, Unmeasured) else getattr(held, name) for name in HELD}
         return {
             "inference_peak_bytes": peak,
-            "pss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.pss_bytes),
-            "uss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.uss_bytes),
+            **{name: value_to_message(size) for name, size in sizes.items()},
             "growth_bytes_per_call": value_to_message(growth_per_call(lambda: session(batch))),
             "device_memory": device,
             "executed": session.executed(),

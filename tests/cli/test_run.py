@@ -18,7 +18,8 @@ from tests.run_folder import BASELINE, INT8, PLAIN, Folder, Row
 
 SUITE = """
 suite: small
-measure: {replicates: 4, max_replicates: 4, rounds: 5, budget_s: 60, block_s: 0.002, stage_timeout_s: 20, utilization_s: 0.05}
+measure: {replicates: 4, max_replicates: 4, rounds: 5, budget_s: 60, block_s: 0.002, stage_timeout_s: 20,
+          utilization_s: 0.05}
 experiments:
   - name: e
     model: _fake

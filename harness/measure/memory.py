@@ -76,7 +76,8 @@ def growth_per_call(
 
     An allocator's heap goes up and down by 256 KiB and more without any leak. So each mark counts as the least
     that comes after it, and the growth is the median over segments of calls: neither what is given back nor what
-    is allocated once moves it. A leak below about 30 kB a call may hide behind the heap. Calls that are too slow for ``GROWTH_BUDGET_S`` are not tried.
+    is allocated once moves it. A leak below about 30 kB a call may hide behind the heap. Calls that are too slow
+    for ``GROWTH_BUDGET_S`` are not tried.
     """
     began = now()
     call()

@@ -32,6 +32,7 @@ KINDS = {
     "inference over floor": "over_floor_bytes",
     "PSS": "pss_bytes",
     "USS": "uss_bytes",
+    "anonymous": "anonymous_bytes",
     "growth a call": "growth_bytes_per_call",
 }
 MB = 1e6

@@ -178,6 +178,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("inference_over_floor_bytes", _memory(lambda m: m.inference_peak_bytes - m.floor_bytes)),
     Column("pss_bytes", _memory(lambda m: m.pss_bytes)),
     Column("uss_bytes", _memory(lambda m: m.uss_bytes)),
+    Column("anonymous_bytes", _memory(lambda m: m.anonymous_bytes)),
     Column("growth_bytes_per_call", _memory(lambda m: m.growth_bytes_per_call)),
     Column("leak_note", _leak_note),
     Column("startup_s", lambda r: r.startup_s),

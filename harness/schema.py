@@ -253,7 +253,9 @@ class Memory:
     Attributes:
         pss_bytes: proportional set size after inference: pages that n processes share count one n-th each.
         uss_bytes: unique set size after inference: what would come back if this process ended.
-        growth_bytes_per_call: by how much the unique set grows with each further call; near 0 without a leak.
+            Both depend on who else has the same libraries mapped.
+        anonymous_bytes: the part that is backed by no file, such as heap and stacks: independent of others.
+        growth_bytes_per_call: by how much that part grows with each further call; near 0 without a leak.
     """
 
     floor_bytes: int
@@ -261,6 +263,7 @@ class Memory:
     inference_peak_bytes: int
     pss_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
     uss_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
+    anonymous_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
     growth_bytes_per_call: float | Unmeasured = Unmeasured("recorded before the harness measured it")
 
 

@@ -84,7 +84,7 @@ def selftest(
 ) -> list[Check]:
     """Run the selftest in ``directory`` (results and cache) and return all checks.
 
-    Takes one and a half minutes. Raises HostLockedError when another measurement runs on this host.
+    Takes less than two minutes on a quiet host. Raises HostLockedError when another measurement runs on this host.
     """
     runner = Runner(RunOptions(directory / "results", directory / "cache"), on_event)
     take = run or runner.run

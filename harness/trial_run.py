@@ -19,6 +19,7 @@ from harness.events import Built, Event, StageStarted
 from harness.header import now_text
 from harness.launcher import Role, Spawn, WorkerFailure, WorkerHandle, log_name
 from harness.measure.contention import Probe, evidence
+from harness.measure.memory import HELD
 from harness.measure.quality import METRICS
 from harness.measure.resources import Instruments, Used, Watched, device_memory, unused, watch
 from harness.protocol import value_from_message
@@ -162,7 +163,7 @@ class TrialRun:
             start["floor_bytes"],
             load["load_peak_bytes"],
             used["inference_peak_bytes"],
-            *(value_from_message(used[name]) for name in ("pss_bytes", "uss_bytes", "growth_bytes_per_call")),
+            **{name: value_from_message(used[name]) for name in (*HELD, "growth_bytes_per_call")},
         )
         fidelity = FidelityCheck(Fidelity(check["kind"]), check["relative_error"], check["bound"], check["n"])
         record = replace(

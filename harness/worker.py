@@ -29,7 +29,7 @@ from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
 from harness.cache import Cache
 from harness.dataset import TestData, numbered, read_card, read_test_data
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
-from harness.measure.memory import growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
+from harness.measure.memory import HELD, growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
 from harness.measure.quality import METRICS
 from harness.protocol import (
     Message,
@@ -157,10 +157,10 @@ class Worker:
         asked, actual = self._require_trial().threads, executed.get("threads")
         if actual is not None and actual != asked:
             raise InvalidOutputError(f"asked for {asked} threads, the runtime says that it runs {actual}")
+        sizes = {name: held if isinstance(held, Unmeasured) else getattr(held, name) for name in HELD}
         return {
             "inference_peak_bytes": peak,
-            "pss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.pss_bytes),
-            "uss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.uss_bytes),
+            **{name: value_to_message(size) for name, size in sizes.items()},
             "growth_bytes_per_call": value_to_message(growth_per_call(lambda: session(batch))),
             "device_memory": device,
             "executed": executed,

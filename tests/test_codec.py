@@ -93,7 +93,7 @@ FULL = Record(
     artifact=ARTIFACT,
     fidelity=FidelityCheck(Fidelity.QUANTIZED, 0.0123, 0.5, 32),
     quality=Quality("accuracy", 0.975, 360, True, "predictions/digits.ort-int8.parquet", cached=True),
-    memory=Memory(100_000_000, 130_000_000, 125_000_000, 90_000_000, 80_000_000, -12.5),
+    memory=Memory(100_000_000, 130_000_000, 125_000_000, 90_000_000, 80_000_000, 70_000_000, -12.5),
     timing=TIMING,
     startup_s=0.75,
     actual={"threads": 2, "provider": "CPUExecutionProvider"},

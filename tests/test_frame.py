@@ -77,7 +77,7 @@ def test_energy_and_use_of_the_machine_become_columns(tmp_path: Path) -> None:
 
 
 def test_a_part_that_was_not_measured_has_its_own_reason(tmp_path: Path) -> None:
-    memory = Memory(100, 300, 250, 90, Unmeasured("no smaps"), Unmeasured("too slow"))
+    memory = Memory(100, 300, 250, 90, Unmeasured("no smaps"), 70, Unmeasured("too slow"))
     rows = [Row(BASELINE, 2.0, utilization=use(1.0), memory=memory), Row(PLAIN, 1.0, utilization=use(1.0, gpu=LOST))]
     frame = load(Folder(rows), tmp_path)
     torch, ort = frame.loc["torch"], frame.loc["ort"]
@@ -111,7 +111,7 @@ def test_far_fewer_cores_than_threads_are_noted(
 
 @pytest.mark.parametrize(("growth", "noted"), [(0.0, False), (1024.0, False), (-9e9, False), (4096.0, True)])
 def test_growth_with_every_call_is_noted(tmp_path: Path, growth: float, noted: bool) -> None:
-    memory = Memory(100, 300, 250, 90, 80, growth)
+    memory = Memory(100, 300, 250, 90, 80, 70, growth)
     note = load(Folder([Row(BASELINE, 2.0, memory=memory)]), tmp_path).loc["torch", "leak_note"]
     assert (note == "grows by 4.10 kB with each call: a leak, or a cache that fills") is noted
     assert (note is None) is not noted

@@ -33,6 +33,7 @@ LABELS = {
     **dict.fromkeys((f"device_memory_{name}bytes" for name in ("", "allocated_", "reserved_")), "device memory"),
     "pss_bytes": "proportional memory",
     "uss_bytes": "unique memory",
+    "anonymous_bytes": "anonymous memory",
     "growth_bytes_per_call": "growth with calls",
     "latency_p50_s": "p50 latency",
     "latency_p95_s": "p95 latency",

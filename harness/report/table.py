@@ -172,7 +172,7 @@ _COLUMNS = (
     _Column(Heading("p99"), _number("latency_p99_s", units.seconds)),
     _Column(Heading("throughput"), _number("throughput_per_s", _rate)),
     _Column(Heading("memory"), _noted("inference_over_floor_bytes", "leak_note", units.size)),
-    _Column(Heading("unique memory"), _number("uss_bytes", units.size), needs="uss_bytes"),
+    _Column(Heading("held"), _number("anonymous_bytes", units.size), needs="anonymous_bytes"),
     _Column(Heading("GPU memory"), _number("device_memory_bytes", units.size), needs="device_memory_bytes"),
     _Column(Heading("size"), _number("artifact_bytes", units.size)),
     _Column(Heading("build"), _build),

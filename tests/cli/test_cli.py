@@ -63,7 +63,7 @@ def test_a_typo_in_a_suite_is_one_line_with_its_place(tmp_path: Path) -> None:
 
 def test_show_notes_what_was_used_of_the_machine(tmp_path: Path) -> None:
     energy = Energy(0.0125, 10.0, 1.0, 800, "rapl:package-0", "whole package")
-    leaky = Memory(100, 300, 250, 90, 80, 1e6)
+    leaky = Memory(100, 300, 250, 90, 80, 70, 1e6)
     rows = [
         Row(replace(BASELINE, threads=2), 2.0, utilization=Utilization(1.0, 9, 20, 1.95, 0.0, {}), energy=energy),
         Row(

@@ -202,7 +202,7 @@ def test_use_of_the_machine_and_what_is_odd_about_it_is_said(tmp_path: Path) -> 
             leaky,
             1.0,
             utilization=Utilization(1.0, 50, 20, 1.03, 0.0, {0: 1.0}, disturbed=True),
-            memory=Memory(100, 300, 250, 90, 80, 1e6),
+            memory=Memory(100, 300, 250, 90, 80, 70, 1e6),
         ),
     ]
     run = read_run(Folder(rows).write(tmp_path / "run"))

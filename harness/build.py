@@ -125,6 +125,7 @@ class Builder:
             {
                 "stage": self._stage_key(self._of_form("module")),
                 "backend": self.backend.name,
+                "place": self._code() if self.backend.unpickles else None,
                 "code": _source_hash("backends"),
                 "description": 2,  # since when it says what a call must compute and move
                 "options": self.trial.options,
@@ -148,7 +149,7 @@ class Builder:
 
     def _test_data(self) -> Path:
         """Write the test split once, as plain arrays that a worker without torch or sklearn can read."""
-        key = key_of({"data": "test", "format": 2, **self._model_identity()})
+        key = key_of({"data": "test", "format": 2, **self._model_identity(), **self._judgment_identity()})
 
         def make(directory: Path) -> None:
             self.report("data")
@@ -196,6 +197,7 @@ class Builder:
         return key_of(
             {
                 **self._model_identity(),
+                "place": self._place(),
                 "seed": self.seed,
                 "passes": [_identity(p) for p in passes],
                 "versions": {k: v for k, v in self.versions.items() if k in self._training_versions()},
@@ -321,6 +323,17 @@ class Builder:
     def _model_identity(self) -> dict[str, Any]:
         code = self.fingerprint if self.trial.source else hash_file(model_path(self.model.name))
         return {"model": self.model.name, "code": code, "harness": __version__}
+
+    def _judgment_identity(self) -> dict[str, Any]:
+        """Return what outputs of the unoptimized model depend on beside it, where they may be what is right."""
+        metric = self.model.metric
+        if metric and METRICS.get(metric).against == "targets":
+            return {}
+        return {"seed": self.seed, "batch": self.trial.batch_size}
+
+    def _place(self) -> str | None:
+        """Return where a user's classes live, because a pickle names it; None where their names are fixed."""
+        return self._code() if self.trial.source and self.model.form == "torch" else None
 
     def _training_versions(self) -> set[str]:
         names = {"torch", *self.model.packages}

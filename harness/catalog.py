@@ -38,19 +38,30 @@ def catalog(models: Path | None = None) -> Catalog:
     return Catalog(
         model=functools.partial(_model_card, files),
         backends={
-            name: BackendEntry(BACKENDS.get(name).options, functools.partial(backend_unavailable, name))
+            name: BackendEntry(
+                BACKENDS.get(name).options, functools.partial(backend_unavailable, name), BACKENDS.get(name).devices
+            )
             for name in BACKENDS
         },
         passes={name: _pass_entry(PASSES.get(name)) for name in PASSES},
         cores=len(os.sched_getaffinity(0)),
+        device_unavailable=device_unavailable,
     )
+
+
+@functools.cache
+def device_unavailable(device: str, root: Path = Path("/")) -> str | None:
+    """Return why a device cannot be used on this host, or None. The driver is asked, not torch, which is heavy."""
+    if device == "cpu" or (root / "proc/driver/nvidia/version").is_file():
+        return None
+    return "no NVIDIA driver is loaded (/proc/driver/nvidia is missing), so there is no CUDA device"
 
 
 def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> ModelCard:
     """Return what planning needs to know of a suite's model; its own code is not run."""
     if entry.zoo is not None:
         if entry.zoo not in files:
-            raise UnknownNameError("model", entry.zoo, files)
+            raise UnknownNameError("model", entry.zoo, [name for name in files if not name.startswith("_")])
         path = files[entry.zoo].resolve()
         model = load_model_file(path)
         own = path.parent == resource_dir("models")
@@ -70,7 +81,7 @@ def _model_card(files: Mapping[str, Path], entry: ModelEntry, base: Path) -> Mod
     if entry.onnx is not None:
         path = (base / entry.onnx).resolve()
         if not path.is_file():
-            raise UserError(f"{path} does not exist")
+            raise UserError(f"{path} {'is a folder' if path.is_dir() else 'does not exist'}")
         source = ModelSource("onnx", str(path), **common)  # type: ignore[arg-type]
         lacking = functools.partial(_lacking, ("onnxruntime", "onnx"), "onnxruntime")
         return ModelCard(entry.name or _plain(path.stem), QUALITY_MARGIN, lacking, "onnx", source)
@@ -147,8 +158,12 @@ def suite_files() -> dict[str, Path]:
 def find_suite(name: str) -> Path:
     """Return a suite's file: a path that exists, or the name of one that comes with the harness."""
     path = Path(name)
+    if path.suffix == ".onnx":
+        raise UserError(f"{name} is a model and no suite; harness try {name} measures it")
     if path.is_file():
         return path
+    if path.is_dir():
+        raise UserError(f"{name} is a folder; name the suite's file in it")
     if path.suffix in (".yaml", ".yml") or os.sep in name:
         raise UserError(f"{name} does not exist; harness list suites shows those that come with the harness")
     files = suite_files()

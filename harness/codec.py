@@ -12,14 +12,23 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StoreError
-from harness.schema import SCHEMA_VERSION, Artifact, Record, Trial
+from harness.schema import SCHEMA_VERSION, Artifact, Record, Scenario, Trial
 
 Document = dict[str, Any]
 
 
 def _v1_to_v2(document: Document) -> Document:
-    """Version 2 knows models of the user's own. Before, an artifact's code was always a model file."""
+    """Version 2 knows models of the user's own. Before, an artifact's code was always a model file.
+
+    Energy, utilization and device memory became documents; version 1 never measured them.
+    """
     document = {**document, "schema_version": 2}
+    for old, new in (("energy_j", "energy"), ("utilization", "utilization"), ("device_memory_bytes", "device_memory")):
+        if old in document:
+            value = document.pop(old)
+            document[new] = (
+                value if isinstance(value, dict) else {"reason": "version 1 did not tell how it was measured"}
+            )
     artifact = document.get("artifact")
     if isinstance(artifact, dict) and artifact.get("code"):
         document["artifact"] = {**artifact, "code": artifact["code"][1]}
@@ -32,6 +41,7 @@ MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {1: _v1_to_v2}
 _RECORD = TypeAdapter(Record)
 _TRIAL = TypeAdapter(Trial)
 _ARTIFACT = TypeAdapter(Artifact)
+_SCENARIO = TypeAdapter(Scenario)
 
 
 def encode_record(record: Record) -> str:
@@ -85,6 +95,14 @@ def artifact_from_json(document: Document) -> Artifact:
         return _ARTIFACT.validate_python(document)
     except ValidationError as error:
         raise StoreError(f"an artifact description is damaged: {error.errors()[0]['msg']}") from error
+
+
+def scenario_from_json(document: Document) -> Scenario:
+    """Read a scenario from JSON data; raises StoreError when it is damaged."""
+    try:
+        return _SCENARIO.validate_python(document)
+    except ValidationError as error:
+        raise StoreError(f"a scenario is damaged: {error.errors()[0]['msg']}") from error
 
 
 def artifact_to_json(artifact: Artifact) -> Document:

@@ -13,7 +13,9 @@ from typing import Protocol
 
 from harness.events import ReplicateDone, ReplicateStarted
 from harness.launcher import WorkerFailure
+from harness.measure.contention import Evidence, disturbance
 from harness.replicate import Ready, Replicate, ReplicateRun, Tools
+from harness.schema import Disturbance, Unmeasured
 from harness.stats.estimate import Estimate, NotEnough, log_ratios, prefer_clean, speedup
 from harness.suite import Measure
 
@@ -45,6 +47,7 @@ class TrialTiming:
     stopped_by: str
     load_s: tuple[float, ...]
     first_call_s: tuple[float, ...]
+    disturbance: Disturbance | Unmeasured
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Progress:
         self.calls: dict[str, int] = {}
         self.replicates = self.rounds = self.dirty = 0
         self.elapsed_s = self.last_s = 0.0
+        self.evidence: list[Evidence] = []
 
     def add(self, replicate: Replicate) -> None:
         """Add one replicate: block medians in seconds, load times, its length."""
@@ -102,6 +106,7 @@ class _Progress:
         self.rounds += len(numbers)
         self.dirty += sum(numbers.values())
         self.replicates += 1
+        self.evidence += replicate.evidence
         self.elapsed_s += replicate.seconds
         self.last_s = replicate.seconds
 
@@ -117,6 +122,7 @@ class _Progress:
                 stopped_by=stopped_by,
                 load_s=tuple(history.load_s),
                 first_call_s=tuple(history.first_call_s),
+                disturbance=disturbance(self.evidence),
             )
             for name, history in self.histories.items()
             if name in self.calls

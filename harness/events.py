@@ -18,6 +18,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class BusyHost:
+    """Other programs use the host as the run begins."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class ExperimentStarted:
     """An experiment with these trials begins."""
 
@@ -45,7 +52,7 @@ class Resumed:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A trial reached a stage: ``build``, ``examine``."""
+    """A trial reached a stage: ``build``, ``examine``, ``loadgen``."""
 
     experiment: str
     trial: str
@@ -115,7 +122,8 @@ class ReplicateDone:
 
 
 Event = (
-    RunStarted
+    BusyHost
+    | RunStarted
     | ExperimentStarted
     | Resumed
     | StageStarted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import psutil
 
@@ -13,10 +13,11 @@ from harness.errors import UserError
 from harness.events import Resumed, TrialEnded, TrialExamined
 from harness.journal import Earlier, Groups, Journal, still_there
 from harness.launcher import WorkerFailure
+from harness.load_run import load_tested
 from harness.plan import Experiment
 from harness.replicate import Ready, Replicate, Tools
 from harness.reserve import cores_for, out_of_the_way
-from harness.schema import Artifact, ModelSource, Record, Status, Timing, Trial
+from harness.schema import NO_LOAD_TEST, Artifact, ModelSource, Record, Status, Timing, Trial, Unmeasured
 from harness.trial_run import Context, Ended, Examined, TrialRun, failed, finished
 
 MEMORY_SHARE = 0.8  # of what is available; the rest is left to the page cache and the system
@@ -112,11 +113,19 @@ class ExperimentRun:
         coordinator = Coordinator(experiment.name, experiment.measure, experiment.seed, tools, keeper)
         with out_of_the_way(most):
             measured = coordinator.measure(self._groups({item.ready.trial.name: item.ready for item in examined}))
-        for item in examined:
-            name = item.ready.trial.name
-            if name in measured.timings:
-                timing = Timing(samples=f"samples/{experiment.name}", **asdict(measured.timings[name]))
-                self._end(replace(item.record, timing=timing))
+            for item in examined:
+                name = item.ready.trial.name
+                if name in measured.timings:
+                    timing = Timing(samples=f"samples/{experiment.name}", **vars(measured.timings[name]))
+                    self._end(self._load_tested(item.ready, replace(item.record, timing=timing)))
+
+    def _load_tested(self, ready: Ready, record: Record) -> Record:
+        """Return the record with the trial's LoadGen test, where the suite asks for one."""
+        load = self._experiment.load
+        if load is None:
+            return record
+        timeout_s = self._experiment.measure.stage_timeout_s
+        return replace(record, scenario=load_tested(ready, load, timeout_s, self._context))
 
     def _groups(self, ready: Mapping[str, Ready]) -> list[Group]:
         """Return who is measured with whom: as it was settled earlier, else as memory allows now."""
@@ -135,6 +144,8 @@ class ExperimentRun:
         ]
 
     def _end(self, record: Record) -> None:
+        if self._experiment.load is not None and record.scenario == Unmeasured(NO_LOAD_TEST):
+            record = replace(record, scenario=Unmeasured("not reached"))
         record = finished(record)
         self._context.writer.append(record)
         self._context.on_event(TrialEnded(record))

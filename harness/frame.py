@@ -17,14 +17,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness import units
 from harness.errors import StoreError
 from harness.peaks import Peaks, peaks_of
 from harness.roofline import roofline_columns
-from harness.schema import Artifact, FidelityCheck, Memory, Quality, Record, Timing, Unmeasured
+from harness.schema import (
+    Artifact,
+    Disturbance,
+    FidelityCheck,
+    GpuUse,
+    Memory,
+    Quality,
+    Record,
+    Scenario,
+    Timing,
+    Unmeasured,
+    Utilization,
+)
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
-from harness.store import RUN_FILE, Run, read_table
+from harness.store import RUN_FILE, Run, confirmation_file, read_table
 
+NO_LATENCY = "the offline scenario judges no latency"
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 # What quality means where the data has no targets, by the kind of data.
@@ -34,6 +48,13 @@ AGREEMENT_NOTES = {
     "unlabeled": "with the unoptimized model on your inputs: whether the function is still the same, not whether it is "
     "right",
 }
+
+
+NO_GPU = "the trial uses no GPU"
+# Clearly more than chance: without a leak the median growth of a call is 0 to a page here or there.
+LEAK_BYTES = 4096
+# A trial with several threads that uses less than this share of them gets a note.
+FAR_BELOW = 0.6
 
 
 @dataclass(frozen=True)
@@ -66,12 +87,52 @@ def _timing(read: Callable[[Timing], Any]) -> Callable[[Record], Any]:
     return _of("timing", read)
 
 
+def _disturbance(read: Callable[[Disturbance], Any]) -> Callable[[Record], Any]:
+    return _timing(lambda t: t.disturbance if isinstance(t.disturbance, Unmeasured) else read(t.disturbance))
+
+
 def _quality(read: Callable[[Quality], Any]) -> Callable[[Record], Any]:
     return _of("quality", read)
 
 
 def _fidelity(read: Callable[[FidelityCheck], Any]) -> Callable[[Record], Any]:
     return _of("fidelity", read)
+
+
+def _scenario(read: Callable[[Scenario], Any]) -> Callable[[Record], Any]:
+    return _of("scenario", read)
+
+
+def _or(value: Any, reason: str) -> Any:
+    return Unmeasured(reason) if value is None else value
+
+
+def _gpu(read: Callable[[GpuUse], Any]) -> Callable[[Record], Any]:
+    """Read from the GPU's part of the utilization."""
+
+    def reader(use: Utilization) -> Any:
+        if use.gpu is None:
+            return Unmeasured(NO_GPU)
+        return use.gpu if isinstance(use.gpu, Unmeasured) else read(use.gpu)
+
+    return _of("utilization", reader)
+
+
+def _leak_note(record: Record) -> str | None:
+    growth = record.memory.growth_bytes_per_call if isinstance(record.memory, Memory) else None
+    if growth is None or isinstance(growth, Unmeasured) or growth < LEAK_BYTES:
+        return None
+    return f"grows by {units.size(growth)} with each call: a leak, or a cache that fills"
+
+
+def _utilization_note(record: Record) -> str | None:
+    use, threads = record.utilization, record.trial.threads
+    if isinstance(use, Unmeasured) or threads < 2 or use.cores_used >= FAR_BELOW * threads:
+        return None
+    note = f"asked for {threads} threads, used {use.cores_used:.2f} cores"
+    if isinstance(use.cores_waited, float) and use.cores_used + use.cores_waited >= FAR_BELOW * threads:
+        return f"{note} and waited for {use.cores_waited:.2f} that others had"
+    return note
 
 
 def _options(record: Record) -> str:
@@ -115,18 +176,56 @@ COLUMNS: tuple[Column, ...] = (
     Column("load_peak_rss_bytes", _memory(lambda m: m.load_peak_bytes)),
     Column("inference_peak_rss_bytes", _memory(lambda m: m.inference_peak_bytes)),
     Column("inference_over_floor_bytes", _memory(lambda m: m.inference_peak_bytes - m.floor_bytes)),
+    Column("pss_bytes", _memory(lambda m: m.pss_bytes)),
+    Column("uss_bytes", _memory(lambda m: m.uss_bytes)),
+    Column("growth_bytes_per_call", _memory(lambda m: m.growth_bytes_per_call)),
+    Column("leak_note", _leak_note),
     Column("startup_s", lambda r: r.startup_s),
     Column("load_s", _timing(lambda t: statistics.median(t.load_s))),
     Column("first_call_s", _timing(lambda t: statistics.median(t.first_call_s))),
     Column("replicates", _timing(lambda t: t.replicates)),
     Column("rounds", _timing(lambda t: t.rounds)),
     Column("dirty_rounds", _timing(lambda t: t.dirty_rounds)),
+    Column("other_cpu_share", _disturbance(lambda d: d.other_cpu_share)),
+    Column("steal_share", _disturbance(lambda d: d.steal_share)),
+    Column("waiting_share", _disturbance(lambda d: d.waiting_share)),
+    Column("frequency_hz", _disturbance(lambda d: d.frequency_hz)),
     Column("calls_per_block", _timing(lambda t: t.calls_per_block)),
     Column("group", _timing(lambda t: t.group)),
     Column("stopped_by", _timing(lambda t: t.stopped_by)),
-    Column("energy_j", lambda r: r.energy_j),
-    Column("utilization", lambda r: r.utilization),
-    Column("device_memory_bytes", lambda r: r.device_memory_bytes),
+    Column("energy_j", _of("energy", lambda e: e.joules_per_example)),  # of one example
+    Column("energy_source", _of("energy", lambda e: e.source)),
+    Column("energy_scope", _of("energy", lambda e: e.scope)),
+    Column("utilization", _of("utilization", lambda u: u.cores_used)),
+    Column("utilization_waited", _of("utilization", lambda u: u.cores_waited)),
+    Column("utilization_per_core", _of("utilization", lambda u: u.per_core)),
+    Column("utilization_window_s", _of("utilization", lambda u: u.window_s)),
+    Column("utilization_disturbed", _of("utilization", lambda u: u.disturbed)),
+    Column("utilization_note", _utilization_note),
+    Column("gpu_sm_utilization", _gpu(lambda g: g.sm)),
+    Column("gpu_memory_utilization", _gpu(lambda g: g.memory)),
+    Column("gpu_power_w", _gpu(lambda g: g.power_w)),
+    Column("gpu_sm_clock_hz", _gpu(lambda g: g.sm_clock_hz)),
+    Column("gpu_throttling", _gpu(lambda g: g.throttling)),
+    Column("device_memory_bytes", _of("device_memory", lambda d: d.process_bytes)),
+    Column("device_memory_allocated_bytes", _of("device_memory", lambda d: d.allocated_peak_bytes)),
+    Column("device_memory_reserved_bytes", _of("device_memory", lambda d: d.reserved_peak_bytes)),
+    Column("scenario_valid", _scenario(lambda s: s.valid)),
+    Column("scenario_reason", _scenario(lambda s: s.reason)),
+    Column("scenario_metric", _scenario(lambda s: s.metric)),
+    Column("scenario_value", _scenario(lambda s: s.value)),
+    Column("scenario_floor", _scenario(lambda s: s.floor)),
+    Column("scenario_percentile", _scenario(lambda s: _or(s.percentile, NO_LATENCY))),
+    Column("scenario_latency_s", _scenario(lambda s: _or(s.latency_s, NO_LATENCY))),
+    Column("scenario_early_stopping_s", _scenario(lambda s: s.early_stopping_s)),
+    Column("scenario_bound_s", _scenario(lambda s: _or(s.bound_s, "only the server scenario has a bound"))),
+    Column("scenario_queries", _scenario(lambda s: s.queries)),
+    Column("scenario_samples_per_query", _scenario(lambda s: s.samples_per_query)),
+    Column("scenario_duration_s", _scenario(lambda s: s.duration_s)),
+    Column("scenario_min_duration_s", _scenario(lambda s: s.min_duration_s)),
+    Column("scenario_resolution", _scenario(lambda s: _or(s.resolution, "nothing was searched"))),
+    Column("scenario_official", _scenario(lambda s: s.official)),
+    Column("scenario_log", _scenario(lambda s: s.log)),
 )
 
 
@@ -223,6 +322,18 @@ def _medians_by_trial(frame: pd.DataFrame, *, clean: bool) -> dict[str, dict[int
     for (trial, replicate, number), value in zip(medians.index, medians.to_numpy(), strict=True):
         found.setdefault(str(trial), {}).setdefault(int(replicate), {})[int(number)] = float(value)
     return found
+
+
+def alone_latencies(run: Run, experiment: str) -> dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]]:
+    """Return the latencies in seconds of trials that were timed alone, one array a process; empty for none."""
+    path = run.directory / confirmation_file(experiment)
+    if not path.is_file():
+        return {}
+    frame = read_table(path).to_pandas()
+    return {
+        str(trial): [part["latency_ns"].to_numpy(dtype=np.float64) / 1e9 for _, part in own.groupby("process")]
+        for trial, own in frame.groupby("trial")
+    }
 
 
 def spread(prefix: str, estimate: Estimate | NotEnough | Mean | None, suffix: str = "") -> dict[str, Any]:

@@ -18,7 +18,17 @@ from harness.plan import Experiment
 from harness.store import Run
 from harness.suite import Suite, parse_suite
 
-LISTED = ("torch", "onnx", "onnxruntime", "onnxscript", "openvino", "torch-pruning", "scikit-learn", "numpy")
+LISTED = (
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "openvino",
+    "torch-pruning",
+    "scikit-learn",
+    "numpy",
+    "mlcommons-loadgen",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ def make_header(
                 "trials": [t.name for t in e.trials],
                 "measure": e.measure.model_dump(mode="json"),
                 "quality_margin": e.quality_margin,
+                "load": None if e.load is None else e.load.model_dump(mode="json"),
             }
             for e in experiments
         ],
@@ -86,8 +97,11 @@ def suite_of(run: Run) -> Suite:
     return parse_suite(run.header["suite_text"], run.header["suite_file"])
 
 
-def check_resumable(run: Run, experiments: Sequence[Experiment], host: Mapping[str, Any]) -> None:
-    """Raise UserError with the remedy when what is still missing could not be compared with what is there."""
+def check_resumable(run: Run, experiments: Sequence[Experiment] | None, host: Mapping[str, Any]) -> None:
+    """Raise UserError with the remedy when what is still missing could not be compared with what is there.
+
+    ``experiments`` are what the run's suite plans here now; None when no trial is missing.
+    """
     header = run.header
     remedy = f"start a new run: harness run {header.get('suite_file', 'SUITE')}"
     if header["host"]["id"] != host["id"]:
@@ -104,7 +118,7 @@ def check_resumable(run: Run, experiments: Sequence[Experiment], host: Mapping[s
     ]
     if differing:
         raise UserError(f"{run.name} was measured with {', '.join(differing)}; {remedy}")
-    if _planned(experiments) != [(e["name"], e["trials"]) for e in header["experiments"]]:
+    if experiments is not None and _planned(experiments) != [(e["name"], e["trials"]) for e in header["experiments"]]:
         raise UserError(f"{run.name}: its suite gives other trials here than it did when the run started; {remedy}")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from harness.backends.base import Arrays
 from harness.build import run_module
 from harness.errors import UserError
@@ -49,7 +51,9 @@ def inspect_model(trial: Trial) -> Inspection:
         inputs = tuple(replace(spec, shape=(1, *spec.shape[1:])) for spec in inputs)
     if is_stacked(inputs) and trial.batch_size != 1:
         raise UserError(f"{model.name} has no batch axis, so its batch size is 1; leave --batch-size out")
-    outputs, seconds = _timed(model, module, _feed(inputs, trial.batch_size))
+    batch = _feed(inputs, trial.batch_size)
+    _check_repeatable(model, module, batch)
+    outputs, seconds = _timed(model, module, batch)
     replaceable = isinstance(module, OnnxFile) and bool(weights_among_inputs(module.path))
     return Inspection(inputs, outputs, seconds, replaceable)
 
@@ -66,6 +70,19 @@ def _timed(model: Model, module: Any, batch: Arrays) -> tuple[tuple[tuple[int, .
     return tuple(tuple(o.shape) for o in outputs), time.perf_counter() - began
 
 
+def _check_repeatable(model: Model, module: Any, batch: Arrays) -> None:
+    """Raise UserError for a model that nothing can be held against: other outputs at every call, or none that count."""
+    first, second = _run(model, module, batch), _run(model, module, batch)
+    for a, b in zip(first, second, strict=True):
+        if a.dtype.kind == "f" and not np.isfinite(a).all():
+            raise UserError(f"{model.name} gives NaN or infinity on synthetic inputs; give real ones with --data")
+        if a.shape != b.shape or not np.allclose(a, b, rtol=1e-3, atol=1e-5):
+            raise UserError(
+                f"{model.name} gives other outputs at every call (dropout or sampling in forward?), so no variant can "
+                "be held against it; make it deterministic"
+            )
+
+
 def _run(model: Model, module: Any, batch: Arrays) -> Arrays:
     try:
         return run_module(module, batch)
@@ -73,7 +90,8 @@ def _run(model: Model, module: Any, batch: Arrays) -> Arrays:
         shapes = ", ".join(
             f"{name} {array.dtype}{list(array.shape)}" for name, array in zip(model.input_names, batch, strict=True)
         )
-        raise UserError(f"{model.name} raised {type(error).__name__} on {shapes}: {error}") from error
+        text = " ".join(str(error).split())
+        raise UserError(f"{model.name} raised {type(error).__name__} on {shapes}: {text}") from error
 
 
 def _follows_batch(module: Any, inputs: Sequence[InputSpec]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from harness.artifacts import intact, read_description
 from harness.cache import Cache
 from harness.codec import decode_record, encode_record
+from harness.measure.contention import Evidence
 from harness.replicate import Block, Ready, Replicate
 from harness.schema import Artifact, ModelSource, Record, Status
 from harness.store import RunWriter, read_journal, read_note, read_table
@@ -150,6 +151,7 @@ class Journal:
                 "calls": dict(replicate.calls),
                 "load_s": dict(replicate.load_s),
                 "first_call_s": dict(replicate.first_call_s),
+                "evidence": [asdict(seen) for seen in replicate.evidence],
             },
         )
 
@@ -194,4 +196,5 @@ def _read_replicate(path: Path, number: int) -> Replicate:
             Block(trial, number, round_, position, dirty, tuple(ns))
             for (round_, position), (trial, dirty, ns) in blocks.items()
         ],
+        evidence=[Evidence(**seen) for seen in note.get("evidence", [])],
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,10 +18,12 @@ from typing import Any, Literal, Protocol
 from harness.backends import BACKENDS
 from harness.errors import HarnessError
 from harness.protocol import Message, receive, send
+from harness.reserve import cores_for
 from harness.schema import Status, Trial
 
 Role = Literal["build", "measure"]
 EXIT_TIMEOUT_S = 5.0
+ISOLATED_NICE = -15  # of the scheduling group: about 28 times the weight of a neighbor's
 
 
 class WorkerFailure(HarnessError):
@@ -64,8 +68,11 @@ class Spawn(Protocol):
 class WorkerProcess:
     """A child process behind a private socket."""
 
-    def __init__(self, process: subprocess.Popen[bytes], connection: Connection, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], connection: Connection, log: Path, scratch: Path | None = None
+    ) -> None:
         self._process = process
+        self._scratch = scratch  # its temporary files, which a killed process cannot clear away
         self._connection = connection
         self._oom_kills = _oom_kills()
         self.log = log
@@ -120,6 +127,8 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._connection.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _ended(self, stage: str) -> WorkerFailure:
         try:
@@ -142,10 +151,15 @@ def log_name(trial: Trial, role: Role) -> str:
 
 
 class Launcher:
-    """Starts workers whose output goes to log files in ``log_dir``."""
+    """Starts workers whose output goes to log files in ``log_dir``.
 
-    def __init__(self, log_dir: Path) -> None:
+    With ``isolate`` each worker is a session, and so a scheduling group of its own, whose weight is raised: the
+    kernel's autogroup makes nice powerless between sessions. It ends with the worker, so nothing is left changed.
+    """
+
+    def __init__(self, log_dir: Path, *, isolate: bool = False) -> None:
         self._log_dir = log_dir
+        self._isolate = isolate
         self._cores = os.sched_getaffinity(0)  # before the coordinator moves out of the way
 
     def log_path(self, trial: Trial, role: Role) -> Path:
@@ -160,6 +174,7 @@ class Launcher:
         command = [trial.interpreter or sys.executable, "-m", "harness.worker", "--fd", str(theirs.fileno())]
         command += ["--parent", str(os.getpid()), "--role", role]
         command += ["--cores", ",".join(map(str, sorted(self._cores)))]
+        scratch = Path(tempfile.mkdtemp(prefix="harness-worker-"))
         try:
             with theirs, log.open("ab") as output:
                 process = subprocess.Popen(
@@ -168,24 +183,56 @@ class Launcher:
                     stdout=output,
                     stderr=output,
                     pass_fds=[theirs.fileno()],
-                    env=self._environment(trial, role),
-                    process_group=0,  # Ctrl-C reaches the coordinator only
+                    env={**self._environment(trial, role), "TMPDIR": str(scratch)},
+                    # Either way Ctrl-C reaches the coordinator only.
+                    start_new_session=self._isolate,
+                    process_group=None if self._isolate else 0,
                 )
         except OSError as error:
             ours.close()
+            shutil.rmtree(scratch, ignore_errors=True)
             raise WorkerFailure(Status.FAILED, f"cannot start {command[0]}: {error}", "spawn") from error
-        return WorkerProcess(process, Connection(ours.detach()), log)
+        if self._isolate:
+            raise_weight(process.pid)
+        return WorkerProcess(process, Connection(ours.detach()), log, scratch)
 
     def _environment(self, trial: Trial, role: Role) -> dict[str, str]:
         backend = BACKENDS.get(trial.backend)
         baked_in = role == "measure" or backend.static_threads
         threads = trial.threads if baked_in else (os.cpu_count() or 1)
-        environment = {**os.environ, **backend.environment(threads, trial.options)}
+        cores = sorted(cores_for(trial.threads) or self._cores) if role == "measure" else ()
+        environment = {**os.environ, **backend.environment(threads, trial.options, cores)}
         if trial.interpreter:
             # That interpreter has the runtime; the harness itself comes from here.
             root = str(Path(__file__).resolve().parent.parent)
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH")]))
         return environment
+
+
+def raise_weight(pid: int) -> None:
+    """Give the scheduling group of a session more weight (sched(7), autogroup); its session must be its own.
+
+    Does nothing where the process has just ended. Raises HarnessError where it is not permitted.
+    """
+    try:
+        Path(f"/proc/{pid}/autogroup").write_text(str(ISOLATED_NICE))
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    except OSError as error:
+        raise HarnessError(f"the weight of a scheduling group cannot be raised: {error.strerror}") from error
+
+
+def isolation_unavailable(root: Path = Path("/")) -> str | None:
+    """Return why ``isolate`` can do nothing here, or None."""
+    switch = root / "proc/sys/kernel/sched_autogroup_enabled"
+    try:
+        if switch.read_text().strip() != "1":
+            return "autogroup is off on this host, so sessions are no scheduling groups; use nice"
+    except OSError:
+        return "this kernel has no autogroup"
+    if os.geteuid() != 0:
+        return "raising the weight of a scheduling group needs root"
+    return None
 
 
 def _oom_kills() -> int:

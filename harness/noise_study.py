@@ -33,7 +33,7 @@ from harness.suite import Measure
 from harness.zoo import load_model
 
 TWINS = 5
-POLICY = Measure(replicates=3, max_replicates=3, rounds=20, budget_s=600)
+POLICY = Measure(replicates=3, max_replicates=3, rounds=20, budget_s=600, utilization_s=0)
 EXPERIMENT = "noise"
 
 

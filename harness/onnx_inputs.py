@@ -70,8 +70,9 @@ def choose_inputs(path: Path, given: Sequence[InputSpec] = ()) -> tuple[InputSpe
         base.append(_with_values(spec, ranges))
     if len(stated) == len(base):
         return tuple(_stated(stated[s.name], s) for s in base)
-    tried, last = 0, ""
-    for sizes in itertools.islice(_assignments(axes, set(stated)), MOST_ATTEMPTS):
+    tried, last, pinned = 0, "", _pinned(stated, axes)
+    for guessed in itertools.islice(_assignments(axes, pinned), MOST_ATTEMPTS):
+        sizes = {**guessed, **pinned}
         specs = tuple(_stated(stated[s.name], s) if s.name in stated else _sized(s, axes[s.name], sizes) for s in base)
         tried += 1
         last = _problem(session, specs)
@@ -120,12 +121,24 @@ def _declared(item: Any, path: Path) -> tuple[InputSpec, list[_Axis]]:
     return InputSpec(item.name, _DTYPES[item.type], tuple(shape)), free
 
 
-def _assignments(axes: Mapping[str, list[_Axis]], stated: set[str]) -> Iterator[dict[str, int]]:
+def _pinned(stated: Mapping[str, InputSpec], axes: Mapping[str, list[_Axis]]) -> dict[str, int | str]:
+    """Return the sizes of symbols that stated inputs tell. A stated batch is that of every input that has one."""
+    pinned: dict[str, int | str] = {}
+    if any(spec.shape[:1] == ("batch",) for spec in stated.values()):
+        pinned = {axis.symbol: "batch" for free in axes.values() for axis in free if axis.position == 0}
+    for name, spec in stated.items():
+        for axis in axes[name]:
+            if axis.position < len(spec.shape):
+                pinned[axis.symbol] = spec.shape[axis.position]
+    return pinned
+
+
+def _assignments(axes: Mapping[str, list[_Axis]], pinned: Mapping[str, int | str]) -> Iterator[dict[str, int]]:
     """Yield sizes for the free symbols: all at their first guess, all at their second, ... then mixtures."""
     choices: dict[str, tuple[int, ...]] = {}
-    for name, free in axes.items():
+    for free in axes.values():
         for axis in free:
-            if name in stated:
+            if axis.symbol in pinned:
                 continue
             guesses = (1,) if axis.position == 0 or _is_batch(axis.symbol) else LIKELY.get(axis.rank, OTHER)
             known = choices.get(axis.symbol)
@@ -144,10 +157,11 @@ def _is_batch(symbol: str) -> bool:
     return re.fullmatch(r"(?i)(n|b|bs|batch([_ -]?size)?)", symbol) is not None
 
 
-def _sized(spec: InputSpec, free: Sequence[_Axis], sizes: Mapping[str, int]) -> InputSpec:
+def _sized(spec: InputSpec, free: Sequence[_Axis], sizes: Mapping[str, int | str]) -> InputSpec:
     shape = list(spec.shape)
     for axis in free:
-        shape[axis.position] = sizes[axis.symbol]
+        size = sizes[axis.symbol]
+        shape[axis.position] = 1 if size == "batch" and axis.position else size  # only a first axis can be the batch
     return replace(spec, shape=tuple(shape))
 
 

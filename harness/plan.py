@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
 from harness.schema import ModelSource, PassSpec, Trial
-from harness.suite import ExperimentSpec, Measure, ModelEntry, Suite, Variant
+from harness.suite import ExperimentSpec, Load, Measure, ModelEntry, Suite, Variant
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class BackendEntry:
     Attributes:
         options: name → allowed values, empty for any.
         unavailable: ``(interpreter, form of the model) → reason`` or None when it can be used.
+        devices: names of the devices it runs on.
     """
 
     options: Mapping[str, tuple[object, ...]]
     unavailable: Callable[[str | None, str], str | None]
+    devices: tuple[str, ...] = ("cpu",)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Catalog:
     """All names a suite may use.
 
     Attributes:
+        device_unavailable: device → why this host has none, or None.
         model: ``(entry of the suite, folder its paths are relative to) → card``; raises UserError.
     """
 
@@ -68,11 +71,15 @@ class Catalog:
     backends: Mapping[str, BackendEntry]
     passes: Mapping[str, PassEntry]
     cores: int
+    device_unavailable: Callable[[str], str | None] = lambda _: None
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One model, one workload, one device: the trials that run side by side. The baseline comes first."""
+    """One model, one workload, one device: the trials that run side by side. The baseline comes first.
+
+    ``load`` asks for a LoadGen test of each trial after the rounds.
+    """
 
     name: str
     model: str
@@ -80,6 +87,7 @@ class Experiment:
     measure: Measure
     quality_margin: float
     seed: int
+    load: Load | None = None
 
     @property
     def baseline(self) -> Trial:
@@ -115,7 +123,9 @@ def plan(suite: Suite, catalog: Catalog) -> list[Experiment]:
 
 def _expand(suite: Suite, index: int, spec: ExperimentSpec, card: ModelCard, catalog: Catalog) -> list[Experiment]:
     threads_axis = spec.matrix.threads or (spec.threads,)
-    batch_axis = spec.matrix.batch_size or (spec.batch_size,)
+    load = spec.load_test
+    batch = load.samples_per_query if load and spec.workload == "multi-stream" else spec.batch_size
+    batch_axis = spec.matrix.batch_size or (batch,)
     experiments = []
     for threads, batch in itertools.product(threads_axis, batch_axis):
         cell: dict[str, str | int] = {"threads": threads, "batch_size": batch}
@@ -130,7 +140,7 @@ def _expand(suite: Suite, index: int, spec: ExperimentSpec, card: ModelCard, cat
         trials = [replace(t, unsupported=_why_not(t, card, catalog)) for t in trials]
         margin = card.quality_margin if spec.quality_margin is None else spec.quality_margin
         measure = spec.measure or suite.spec.measure
-        experiments.append(Experiment(name, card.name, tuple(trials), measure, margin, suite.spec.seed))
+        experiments.append(Experiment(name, card.name, tuple(trials), measure, margin, suite.spec.seed, load))
     if not experiments:
         raise suite.error(f"exclude leaves nothing of experiment '{spec.name}'", "experiments", index, "exclude")
     return experiments
@@ -238,6 +248,10 @@ def _plain_name(trial: Trial, named: Collection[tuple[str, int, str | None]]) ->
 def _why_not(trial: Trial, card: ModelCard, catalog: Catalog) -> str | None:
     reason = card.unavailable() or catalog.backends[trial.backend].unavailable(trial.interpreter, card.form)
     if reason:
+        return reason
+    if trial.device not in catalog.backends[trial.backend].devices:
+        return f"{trial.backend} does not run on {trial.device} here"
+    if reason := catalog.device_unavailable(trial.device):
         return reason
     if trial.threads > catalog.cores:
         return f"asks for {trial.threads} threads, this host has {catalog.cores} cores"

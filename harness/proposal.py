@@ -122,12 +122,16 @@ def model_yaml(entry: ModelEntry, inputs: Sequence[InputSpec], call_s: float) ->
     if entry.zoo is not None:
         return entry.zoo
     document: dict[str, Any] = {"onnx": entry.onnx} if entry.onnx is not None else {"python": entry.python}
+    if entry.name is not None:
+        document["name"] = entry.name
     if inputs:
         document["inputs"] = {spec.name: _input_yaml(spec) for spec in inputs}
     if entry.data != SYNTHETIC:
         document["data"] = entry.data
-    elif call_s > EVALUATION_S / entry.examples:
-        document["examples"] = max(FEWEST_EXAMPLES, int(EVALUATION_S / call_s))
+    else:
+        affordable = max(FEWEST_EXAMPLES, int(EVALUATION_S / call_s)) if call_s > 0 else entry.examples
+        if affordable < entry.examples or "examples" in entry.model_fields_set:
+            document["examples"] = min(affordable, entry.examples)
     if entry.metric:
         document["metric"] = entry.metric
     return document

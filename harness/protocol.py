@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from harness.errors import HarnessError, InvalidOutputError, OutOfMemoryError, UnsupportedError
-from harness.schema import InputSpec, ModelSource, PassSpec, Status, Trial
+from harness.schema import InputSpec, ModelSource, PassSpec, Status, Trial, Unmeasured
 
 Message = dict[str, Any]
 
@@ -46,6 +46,16 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, HarnessError):
         return text[:500]
     return f"{type(error).__name__}: {text}"[:500]
+
+
+def value_to_message(value: float | Unmeasured) -> float | Message:
+    """Return a number, or an object with the reason why there is none."""
+    return {"reason": value.reason} if isinstance(value, Unmeasured) else value
+
+
+def value_from_message(value: Any) -> Any:
+    """Undo ``value_to_message``."""
+    return Unmeasured(value["reason"]) if isinstance(value, dict) else value
 
 
 def trial_from_message(message: Message) -> Trial:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.events import Event, RoundDone
 from harness.launcher import Spawn, WorkerFailure, WorkerHandle
-from harness.measure.contention import Probe, evidence
+from harness.measure.contention import Evidence, Probe, evidence, wait_quiet
 from harness.schema import Trial
 from harness.suite import Measure
 
@@ -24,6 +24,7 @@ MAX_CALLS = 5000
 LEAST_CALLS, LEAST_CALLS_S = 4, 0.5
 # After this many rounds per clean round wanted, a busy host is taken as it is and the record says so.
 DIRTY_PATIENCE = 2
+STOP_PROBE_S = 30.0  # a call that takes longer after a stop hangs
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Replicate:
         seconds: how long it took, the start of its workers included.
         calls: calls a block, by trial; the first replicate fixes them.
         load_s, first_call_s: of the trials that lasted to its end.
+        evidence: what came from outside in each round, in the rounds' order.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Replicate:
     load_s: Mapping[str, float]
     first_call_s: Mapping[str, float]
     blocks: Sequence[Block]
+    evidence: Sequence[Evidence] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Tools:
         now: seconds of a monotonic clock, for the budget.
         probe: outside evidence on ``watched`` cores.
         cores_for: threads → cores a worker is pinned to; empty for no pinning.
+        wait_quiet: process id → waits until the process uses no CPU, for workers that cannot be stopped.
     """
 
     spawn: Spawn
@@ -81,6 +85,7 @@ class Tools:
     probe: Probe
     watched: int
     cores_for: Callable[[int], Collection[int]]
+    wait_quiet: Callable[[int], None] = wait_quiet
     on_event: Callable[[Event], None] = lambda _: None
 
 
@@ -96,6 +101,15 @@ class _Live:
     @property
     def name(self) -> str:
         return self.ready.trial.name
+
+
+def _on_devices(members: Sequence[Ready]) -> list[Ready]:
+    """Return one member of each device but the CPU."""
+    found: dict[str, Ready] = {}
+    for ready in members:
+        if ready.trial.device != "cpu":
+            found.setdefault(ready.trial.device, ready)
+    return list(found.values())
 
 
 class ReplicateRun:
@@ -114,13 +128,16 @@ class ReplicateRun:
         self._seed = seed
         self._tools = tools
         self._on_failure = on_failure
+        self._stoppable: bool | None = None  # whether workers survive being stopped; None before anybody has tried
 
     def take(self, members: Sequence[Ready], number: int, calls: Mapping[str, int]) -> Replicate:
         """Start fresh workers, take the rounds, end the workers; ``calls`` a block as earlier replicates fixed them."""
         began = self._tools.now()
+        if self._stoppable is None:
+            self._stoppable = all(self._survives_a_stop(ready) for ready in _on_devices(members))
         with self._workers(members) as live:
             calls = self._calibrate(live, calls)
-            blocks = self._rounds(live, calls, number)
+            blocks, found = self._rounds(live, calls, number)
         return Replicate(
             number,
             self._tools.now() - began,
@@ -128,6 +145,7 @@ class ReplicateRun:
             {worker.name: worker.load_s for worker in live},
             {worker.name: worker.first_call_s for worker in live},
             blocks,
+            found,
         )
 
     @contextmanager
@@ -168,7 +186,7 @@ class ReplicateRun:
             directory=str(ready.directory),
             test_data=str(ready.test_data),
         )
-        live.worker.pause()
+        self._rest(live.worker)
 
     def _prepare(self, live: _Live) -> None:
         timeout = self._policy.stage_timeout_s
@@ -181,9 +199,47 @@ class ReplicateRun:
     @contextmanager
     def _turn(self, worker: WorkerHandle) -> Iterator[None]:
         """Let a stopped worker run, and stop it again: an idle thread pool would burn the next one's CPU."""
-        worker.resume()
+        if self._stoppable:
+            worker.resume()
         yield
-        worker.pause()
+        self._rest(worker)
+
+    def _rest(self, worker: WorkerHandle) -> None:
+        """Stop a worker; where its device's driver does not bear that, wait until its CPU clock stands still."""
+        if self._stoppable:
+            worker.pause()
+        else:
+            self._tools.wait_quiet(worker.pid)
+
+    def _survives_a_stop(self, ready: Ready) -> bool:
+        """Try with a worker of its own whether a process with a device open goes on after SIGSTOP and SIGCONT.
+
+        Nothing documents what a CUDA context does then, so it is tried where it runs.
+        """
+        timeout = self._policy.stage_timeout_s
+        worker = self._tools.spawn(ready.trial, "measure")
+        try:
+            worker.call(
+                "start",
+                timeout,
+                trial=asdict(ready.trial),
+                directory=str(ready.directory),
+                test_data=str(ready.test_data),
+            )
+            worker.call("load", timeout, cores=[])
+            worker.call("verify", timeout)
+        except WorkerFailure:
+            worker.close()
+            return True  # it fails unstopped too, and the replicate will say why
+        try:
+            worker.pause()
+            worker.resume()
+            worker.call("verify", min(timeout, STOP_PROBE_S))
+        except WorkerFailure:
+            return False
+        finally:
+            worker.close()
+        return True
 
     def _calibrate(self, live: list[_Live], calls: Mapping[str, int]) -> dict[str, int]:
         """Fix the number of calls a block from the first replicate's speed, the same for all later ones."""
@@ -198,24 +254,28 @@ class ReplicateRun:
             self._try(worker, live, calibrate)
         return fixed
 
-    def _rounds(self, live: list[_Live], calls: Mapping[str, int], replicate: int) -> list[Block]:
+    def _rounds(
+        self, live: list[_Live], calls: Mapping[str, int], replicate: int
+    ) -> tuple[list[Block], list[Evidence]]:
         """Take rounds until enough are clean, or patience is out."""
         blocks: list[Block] = []
+        evidences: list[Evidence] = []
         clean = number = 0
         most = self._policy.rounds * DIRTY_PATIENCE
         while clean < self._policy.rounds and number < most and live:
             order = list(live)
             random.Random(f"{self._seed}/{self._experiment}/{replicate}/{number}").shuffle(order)
-            taken, dirty = self._round(order, live, calls, replicate, number)
+            taken, dirty, seen = self._round(order, live, calls, replicate, number)
             blocks += taken
+            evidences.append(seen)
             clean += not dirty
             number += 1
             self._tools.on_event(RoundDone(self._experiment, replicate, clean, self._policy.rounds, dirty))
-        return blocks
+        return blocks, evidences
 
     def _round(
         self, order: Sequence[_Live], live: list[_Live], calls: Mapping[str, int], replicate: int, number: int
-    ) -> tuple[list[Block], bool]:
+    ) -> tuple[list[Block], bool, Evidence]:
         pids = [worker.worker.pid for worker in order]
         before = self._tools.probe(pids)
         samples: list[tuple[str, int, tuple[int, ...]]] = []
@@ -229,8 +289,9 @@ class ReplicateRun:
 
             failed |= not self._try(worker, live, take)
         # A failed worker disturbed its round, and its CPU clock is gone with it.
-        dirty = failed or evidence(before, self._tools.probe(pids), self._tools.watched).dirty
-        return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty
+        seen = evidence(before, self._tools.probe(pids), self._tools.watched)
+        dirty = failed or seen.dirty
+        return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty, seen
 
 
 def calls_for(call_s: float, block_s: float) -> int:

@@ -249,11 +249,109 @@ class Memory:
 
     ``floor`` is the process with its runtime imported and no model; ``load_peak`` and ``inference_peak`` are
     the marks reached in those phases, each reset before. Subtract the floor for what the model costs.
+
+    Attributes:
+        pss_bytes: proportional set size after inference: pages that n processes share count one n-th each.
+        uss_bytes: unique set size after inference: what would come back if this process ended.
+        growth_bytes_per_call: by how much the unique set grows with each further call; near 0 without a leak.
     """
 
     floor_bytes: int
     load_peak_bytes: int
     inference_peak_bytes: int
+    pss_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
+    uss_bytes: int | Unmeasured = Unmeasured("recorded before the harness measured it")
+    growth_bytes_per_call: float | Unmeasured = Unmeasured("recorded before the harness measured it")
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Memory of the GPU that a trial runs on.
+
+    Attributes:
+        allocated_peak_bytes, reserved_peak_bytes: highest marks of torch's allocator during inference.
+        process_bytes: what the driver counts for the process, the CUDA context included (NVML).
+    """
+
+    allocated_peak_bytes: int | Unmeasured
+    reserved_peak_bytes: int | Unmeasured
+    process_bytes: int | Unmeasured
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """What the GPU did during the window, as means over samples from outside the process.
+
+    Attributes:
+        sm, memory: share of time in which a kernel ran, and in which the memory was read or written, in [0, 1].
+        throttling: reason → share of the samples in which it slowed the clocks; empty when none did.
+    """
+
+    name: str
+    samples: int
+    sm: float | Unmeasured
+    memory: float | Unmeasured
+    power_w: float | Unmeasured
+    sm_clock_hz: float | Unmeasured
+    memory_clock_hz: float | Unmeasured
+    throttling: dict[str, float] | Unmeasured
+
+
+@dataclass(frozen=True)
+class Utilization:
+    """How much of the machine calls back to back used, watched from outside in a block of its own.
+
+    Attributes:
+        cores_used: CPU seconds of the process and its children by their exact clocks, divided by the window.
+        cores_waited: by the same measure, time in which a thread was ready to run and something else had the core.
+        per_core: core → CPU seconds there by the window, from samples of where each thread ran; approximate.
+        gpu: None for a trial that uses none.
+        disturbed: whether others took CPU meanwhile: then the trial got less than it could have used, and the
+            energy is theirs too.
+    """
+
+    window_s: float
+    calls: int
+    samples: int
+    cores_used: float
+    cores_waited: float | Unmeasured
+    per_core: dict[int, float] | Unmeasured
+    gpu: GpuUse | Unmeasured | None = None
+    disturbed: bool = False
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of the window in which calls ran back to back, from a counter of the hardware.
+
+    Attributes:
+        source: the counters that were read, such as ``rapl:package-0`` or ``nvml:GPU-…``.
+        scope: what they count beside the trial's own work.
+    """
+
+    joules_per_example: float
+    joules: float
+    window_s: float
+    examples: int
+    source: str
+    scope: str
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What came from outside while the rounds were taken, as shares of the measured cores' time.
+
+    Attributes:
+        other_cpu_share: used by processes that are none of ours.
+        steal_share: taken by the hypervisor.
+        waiting_share: of the wall time, in which some task of the host waited for a CPU (PSI, our own included).
+        frequency_hz: mean clock frequency of the measured cores.
+    """
+
+    other_cpu_share: float
+    steal_share: float
+    waiting_share: float | Unmeasured
+    frequency_hz: float | Unmeasured
 
 
 @dataclass(frozen=True)
@@ -276,6 +374,65 @@ class Timing:
     stopped_by: str
     load_s: tuple[float, ...]
     first_call_s: tuple[float, ...]
+    disturbance: Disturbance | Unmeasured = Unmeasured("not recorded by this version")
+
+
+@dataclass(frozen=True)
+class LoadTest:
+    """One LoadGen test of a search: the rate of its queries, and what it gave at the searched percentile."""
+
+    rate_per_s: float
+    valid: bool
+    latency_s: float
+    queries: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What MLPerf's LoadGen says of a trial, taken alone: no verdict is drawn from it.
+
+    Attributes:
+        name: the workload.
+        valid: LoadGen's own judgement; ``reason`` says what was not met.
+        metric: ``latency_s`` (the percentile of a query's latency), ``rate_per_s`` (the highest Poisson rate of
+            queries that holds the bound), ``samples_per_s``.
+        floor: the same metric of a system that answers at once: what LoadGen and Python cost by themselves.
+        percentile: the one that is judged; None where no latency is.
+        latency_s: a query's latency at the percentile; None where no latency is judged.
+        early_stopping_s: LoadGen's estimate of the percentile, on the safe side for the number of queries.
+        queries: of ``samples_per_query`` examples, in the test that gave the value; ``offline`` has one.
+        min_duration_s, min_queries: what the test had to reach.
+        bound_s: what the percentile had to stay within.
+        official: whether durations, counts and percentiles are MLPerf's own.
+        log: folder of LoadGen's logs, below the run's.
+        tests: all tests of a search, in order; the last one gave the value.
+        resolution: the search's, relative; None where nothing was searched.
+    """
+
+    name: Literal["single-stream", "multi-stream", "server", "offline"]
+    valid: bool
+    reason: str
+    metric: Literal["latency_s", "rate_per_s", "samples_per_s"]
+    value: float
+    floor: float | Unmeasured
+    percentile: float | None
+    latency_s: float | None
+    early_stopping_s: float | Unmeasured
+    queries: int
+    samples_per_query: int
+    duration_s: float
+    min_duration_s: float
+    min_queries: int
+    bound_s: float | None
+    official: bool
+    log: str
+    loadgen: str
+    tests: tuple[LoadTest, ...] = ()
+    resolution: float | None = None
+
+
+NO_LOAD_TEST = "no load test was asked for"
 
 
 @dataclass(frozen=True)
@@ -297,7 +454,8 @@ class Record:
     timing: Timing | Unmeasured = Unmeasured("not reached")
     startup_s: float | Unmeasured = Unmeasured("not reached")
     actual: dict[str, Any] = field(default_factory=dict)
-    energy_j: float | Unmeasured = Unmeasured("not reached")
-    utilization: float | Unmeasured = Unmeasured("not reached")
-    device_memory_bytes: int | Unmeasured = Unmeasured("not reached")
+    energy: Energy | Unmeasured = Unmeasured("not reached")
+    utilization: Utilization | Unmeasured = Unmeasured("not reached")
+    device_memory: DeviceMemory | Unmeasured = Unmeasured("not reached")
+    scenario: Scenario | Unmeasured = Unmeasured(NO_LOAD_TEST)
     schema_version: int = SCHEMA_VERSION

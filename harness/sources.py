@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +69,8 @@ def _python_model(name: str, source: ModelSource) -> Model:
     inputs = source.inputs or _inputs_of(made, target)
 
     def build(seed: int) -> Any:
-        return _module_of(_made(named, target, seed) if made is None else made, target).eval()
+        again = made is None or (seed != 0 and _needed(named) == ["seed"])
+        return _module_of(_made(named, target, seed) if again else made, target).eval()
 
     return Model(
         name=name,
@@ -97,13 +101,30 @@ def _made(named: Any, target: Target, seed: int) -> Any:
         return named
     if not callable(named):
         raise UserError(f"{target} is a {type(named).__name__}; it must be a function that returns a torch.nn.Module")
-    needed = [p.name for p in positional(named) if p.default is p.empty]
+    needed = _needed(named)
     if needed and needed != ["seed"]:
         raise UserError(f"{target} needs arguments ({', '.join(needed)}); name a function that takes none, or 'seed'")
+    _seed_everything(seed)
     return call(named, target, seed) if needed else call(named, target)
 
 
+def _seed_everything(seed: int) -> None:
+    """Seed what a user's function may draw from, so that random weights are the same at every run."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(seed)
+
+
+def _needed(named: Any) -> list[str]:
+    """Return the arguments that a function cannot be called without."""
+    return [p.name for p in positional(named) if p.default is p.empty]
+
+
 def _module_of(made: Any, target: Target) -> Any:
+    if isinstance(made, Model):  # with inputs stated, it shows only when the function is called
+        raise UserError(f"{target} gives a Model, which has data of its own: leave out 'inputs'")
     module = made[0] if isinstance(made, tuple) and made else made
     if not hasattr(module, "state_dict"):
         raise UserError(f"{target} gives a {type(module).__name__}; it must return a torch.nn.Module")
@@ -118,20 +139,48 @@ def _inputs_of(made: Any, target: Target) -> tuple[InputSpec, ...]:
             f"nobody knows what {target} takes: return (module, example_inputs) from it, or state the shape, "
             "as in --input 'x=batch,3,224,224' or 'inputs:' in the suite"
         )
-    examples = made[1] if isinstance(made[1], (tuple, list)) else (made[1],)
-    arrays = [np.asarray(e.detach().cpu().numpy() if hasattr(e, "detach") else e) for e in examples]
-    lengths = {a.shape[0] if a.ndim else None for a in arrays}
-    batched = len(lengths) == 1 and None not in lengths
+    examples = made[1]
+    if isinstance(examples, Mapping):
+        return _named_inputs(examples, positional(module.forward), target)
+    examples = examples if isinstance(examples, (tuple, list)) else (examples,)
+    arrays = list(map(_array, examples))
+    batched = _share_first_axis(arrays)
     names = [p.name for p in positional(module.forward)]
     if len(names) < len(arrays):
         names = [f"input_{i}" for i in range(len(arrays))]
     return tuple(_input_of(name, a, batched=batched) for name, a in zip(names, arrays, strict=False))
 
 
+def _named_inputs(examples: Mapping[str, Any], parameters: Sequence[Any], target: Target) -> tuple[InputSpec, ...]:
+    """Return inputs that were given by name, in the order of ``forward``'s parameters: it is called by position."""
+    order = [p.name for p in parameters]
+    unknown = [name for name in examples if name not in order]
+    skipped = [p for p in order[: len(examples)] if p not in examples]
+    if unknown or skipped:
+        raise UserError(
+            f"{target}: forward takes {', '.join(order)} in this order, and the example inputs are for "
+            f"{', '.join(examples)}; give the first ones, without a gap"
+        )
+    arrays = {name: _array(examples[name]) for name in order if name in examples}
+    batched = _share_first_axis(list(arrays.values()))
+    return tuple(_input_of(name, array, batched=batched) for name, array in arrays.items())
+
+
+def _array(example: Any) -> Any:
+    return np.asarray(example.detach().cpu().numpy() if hasattr(example, "detach") else example)
+
+
+def _share_first_axis(arrays: Sequence[Any]) -> bool:
+    lengths = {a.shape[0] if a.ndim else None for a in arrays}
+    return len(lengths) == 1 and None not in lengths
+
+
 def _input_of(name: str, array: Any, *, batched: bool) -> InputSpec:
     shape = ("batch", *array.shape[1:]) if batched else array.shape
     if array.dtype.kind in "iu":  # the example is the one hint at the range that is allowed
-        return InputSpec(name, str(array.dtype), shape, min(0.0, float(array.min())), float(array.max()) + 1)
+        low, high = float(array.min()), float(array.max())
+        # A mask of ones stays one; ids may be anything up to the largest that was shown.
+        return InputSpec(name, str(array.dtype), shape, low if low == high else min(0.0, low), high + 1)
     return InputSpec(name, str(array.dtype), shape)
 
 

@@ -33,6 +33,11 @@ JOURNAL_FILE = "journal.jsonl"
 NOTE_KEY = b"harness"  # in the metadata of a Parquet file's schema
 
 
+def confirmation_file(experiment: str) -> str:
+    """Return where the samples of trials that were timed alone lie, below the run's folder."""
+    return f"confirm/{experiment}.parquet"
+
+
 @dataclass(frozen=True)
 class Run:
     """A stored run: its folder, its header and its records."""

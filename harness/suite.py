@@ -23,6 +23,7 @@ SYNTHETIC = "synthetic"
 DTYPES = (
     "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool",
 )  # fmt: skip
+LOGGED_PERCENTILES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
 WEEK_S = 604_800  # the kernel's poll takes no timeout past 24 days
 
 
@@ -162,6 +163,8 @@ class Measure(_Strict):
         margin: differences below it are ``same``.
         block_s: timed work of one worker on its turn. Short, because a shared host changes its speed every few
             hundred milliseconds: the closer two blocks are in time, the more of that cancels in their ratio.
+        utilization_s: seconds of calls back to back in which CPU, GPU and energy are watched; lengthened to what
+            the counters need; 0 leaves it out.
         stage_timeout_s, build_timeout_s: a worker that needs longer for one step is killed and recorded.
     """
 
@@ -172,6 +175,7 @@ class Measure(_Strict):
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     block_s: Annotated[float, Field(gt=0, le=10)] = 0.03
+    utilization_s: Annotated[float, Field(ge=0, le=600)] = 1.0
     stage_timeout_s: Annotated[float, Field(gt=0, le=WEEK_S)] = 120.0
     build_timeout_s: Annotated[float, Field(gt=0, le=WEEK_S)] = 900.0
 
@@ -188,6 +192,39 @@ class Measure(_Strict):
                 "rounds",
                 "replicates × rounds is {n}, at least 20 rounds are needed; raise one of them",
                 {"n": self.replicates * self.rounds},
+            )
+        return self
+
+
+class Load(_Strict):
+    """A test with MLPerf's LoadGen after the rounds, each trial alone.
+
+    Attributes:
+        official: MLPerf's own durations, counts and percentiles: at least ten minutes a trial.
+        min_duration_s: 3 by default.
+        latency_bound_s: what the percentile of a query's latency must stay within; for ``server``, which needs it.
+        percentile: the share of queries that is judged, one of those LoadGen logs. By default MLPerf's own, but
+            0.9 for ``multi-stream``, whose 0.99 takes 662 queries.
+        samples_per_query: examples that ``multi-stream`` sends at once; MLPerf's own is 8.
+    """
+
+    official: Annotated[bool, Field(strict=True)] = False
+    min_duration_s: Annotated[float, Field(gt=0, le=WEEK_S)] | None = None
+    latency_bound_s: Annotated[float, Field(gt=0, le=WEEK_S)] | None = None
+    percentile: float | None = None
+    samples_per_query: Count = 8
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Load:
+        if self.percentile is not None and self.percentile not in LOGGED_PERCENTILES:
+            known = ", ".join(map(str, LOGGED_PERCENTILES))
+            raise PydanticCustomError(
+                "percentile", "percentile is one of those that LoadGen logs: {known}", {"known": known}
+            )
+        if self.official and self.model_fields_set & {"min_duration_s", "percentile", "samples_per_query"}:
+            raise PydanticCustomError(
+                "official",
+                "official takes MLPerf's own min_duration_s, percentile and samples_per_query; remove either",
             )
         return self
 
@@ -210,15 +247,16 @@ class ExperimentSpec(_Strict):
 
     name: Name
     model: Annotated[ModelEntry, BeforeValidator(_model_entry, json_schema_input_type=str | ModelEntry)]
-    workload: Literal["offline", "single-stream"] = "offline"
+    workload: Literal["offline", "single-stream", "server", "multi-stream"] = "offline"
     batch_size: Count = 1
     threads: Count = 1
-    device: Literal["cpu"] = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
     baseline: Variant | None = None
     variants: tuple[Variant, ...] = ()
     matrix: Matrix = Matrix()
     exclude: tuple[dict[str, str | int], ...] = ()
     measure: Measure | None = None
+    load: Load | None = None
     quality_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
     @model_validator(mode="after")
@@ -231,12 +269,30 @@ class ExperimentSpec(_Strict):
                         "exclude: unknown axis '{axis}'{hint}",
                         {"axis": axis, "hint": did_you_mean(axis, AXES)},
                     )
-        if self.workload == "single-stream" and (self.batch_size != 1 or set(self.matrix.batch_size) - {1}):
+        if self.workload in ("single-stream", "server") and (self.batch_size != 1 or set(self.matrix.batch_size) - {1}):
             raise PydanticCustomError(
                 "workload",
-                "single-stream sends one example at a time; set batch_size: 1 or workload: offline",
+                "{workload} sends one example at a time; set batch_size: 1 or workload: offline",
+                {"workload": self.workload},
             )
+        if self.workload == "multi-stream" and ("batch_size" in self.model_fields_set or self.matrix.batch_size):
+            raise PydanticCustomError(
+                "workload",
+                "multi-stream takes its batch from load: {samples_per_query: N}; remove batch_size",
+            )
+        bound = self.load.latency_bound_s if self.load else None
+        if self.workload == "server" and bound is None:
+            raise PydanticCustomError(
+                "load", "server needs the bound that latencies must hold: load: {latency_bound_s: SECONDS}"
+            )
+        if self.workload != "server" and bound is not None:
+            raise PydanticCustomError("load", "latency_bound_s is for workload: server; remove it")
         return self
+
+    @property
+    def load_test(self) -> Load | None:
+        """The LoadGen test that was asked for; ``server`` and ``multi-stream`` always have one."""
+        return self.load or (Load() if self.workload == "multi-stream" else None)
 
 
 class SuiteFile(_Strict):

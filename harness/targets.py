@@ -66,7 +66,7 @@ def import_place(place: str, folder: str = "") -> ModuleType:
             sys.path.append(entry)
     try:
         return importlib.import_module(place)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's argparse ends the program
         raise UserError(f"module {place} cannot be imported: {type(error).__name__}: {error}") from error
 
 
@@ -86,7 +86,7 @@ def call(function: Callable[..., Any], target: Target, *arguments: Any) -> Any:
         return function(*arguments)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's argparse ends the program
         raise UserError(f"{target} raised {type(error).__name__}: {error}") from error
 
 
@@ -99,8 +99,8 @@ def code_hash(place: str, folder: str = "") -> str:
     own = Path(str(module.__file__)).resolve()
     root = own.parent
     if not place.endswith(".py") and "." in place:
-        top = sys.modules[place.partition(".")[0]]
-        root = Path(str(top.__file__)).resolve().parent if top.__file__ else root
+        folders = [Path(entry).resolve() for entry in sys.modules[place.partition(".")[0]].__path__]
+        root = next((folder for folder in folders if folder in own.parents), root)
     files = {own}
     for loaded in list(sys.modules.values()):
         file = getattr(loaded, "__file__", None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from harness.dataset import read_card
 from harness.environment import cpu_flags
 from harness.events import Built, Event, StageStarted
 from harness.header import now_text
-from harness.launcher import Role, Spawn, WorkerFailure, log_name
-from harness.measure.contention import Probe
+from harness.launcher import Role, Spawn, WorkerFailure, WorkerHandle, log_name
+from harness.measure.contention import Probe, evidence
 from harness.measure.quality import METRICS
+from harness.measure.resources import Instruments, Used, Watched, device_memory, unused, watch
+from harness.protocol import value_from_message
 from harness.replicate import Ready
-from harness.reserve import cores_for
+from harness.reserve import cores_for, out_of_the_way
 from harness.schema import (
     Artifact,
     Fidelity,
@@ -37,6 +40,7 @@ from harness.store import RunWriter
 from harness.suite import Measure
 
 LOGS = "logs"  # below the run's folder
+WATCH_PATIENCE = 2  # blocks in which the use of the machine is watched, at most
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Context:
     now: Callable[[], float]
     make_probe: Callable[[Collection[int]], Probe]
     on_event: Callable[[Event], None]
+    instruments: Instruments = field(default_factory=Instruments)
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,6 @@ class TrialRun:
             status=Status.OK,
             host=context.host,
             finished_at="",
-            energy_j=Unmeasured("this host gives no energy counter to the harness (RAPL and NVML come later)"),
-            utilization=Unmeasured("utilization is not measured yet"),
-            device_memory_bytes=Unmeasured(f"the trial runs on the {trial.device}, which has no memory of its own"),
         )
 
     def examined(self) -> Examined:
@@ -137,7 +139,7 @@ class TrialRun:
         return replace(self._trial, source=replace(source, fingerprint=self._fingerprints[source]))
 
     def _examine(self, built: Examined) -> Examined:
-        """In a fresh measure worker: start, load, first call, memory, outputs against the reference, quality."""
+        """In a fresh measure worker: start, load, first call, memory, outputs against the reference, use, quality."""
         trial, record, timeout = self._trial, built.record, self._policy.stage_timeout_s
         self._context.on_event(StageStarted(trial.experiment, trial.name, "examine"))
         began = self._context.now()
@@ -154,8 +156,14 @@ class TrialRun:
             worker.call("first", timeout)
             used = worker.call("memory", timeout)
             check = worker.call("verify", timeout)
+            use = self._use(worker, used["device_memory"])
             quality = self._quality(built, worker.call)
-        memory = Memory(start["floor_bytes"], load["load_peak_bytes"], used["inference_peak_bytes"])
+        memory = Memory(
+            start["floor_bytes"],
+            load["load_peak_bytes"],
+            used["inference_peak_bytes"],
+            *(value_from_message(used[name]) for name in ("pss_bytes", "uss_bytes", "growth_bytes_per_call")),
+        )
         fidelity = FidelityCheck(Fidelity(check["kind"]), check["relative_error"], check["bound"], check["n"])
         record = replace(
             record,
@@ -163,10 +171,47 @@ class TrialRun:
             memory=memory,
             fidelity=fidelity,
             quality=quality,
+            utilization=use.utilization,
+            energy=use.energy,
+            device_memory=device_memory(used["device_memory"], use)
+            if self._on_gpu()
+            else Unmeasured(f"the trial runs on the {trial.device}, which has no memory of its own"),
             actual=dict(used["executed"]),
         )
         peak = max(memory.load_peak_bytes, memory.inference_peak_bytes)
         return replace(built, ready=replace(built.ready, peak_bytes=peak), record=record)
+
+    def _on_gpu(self) -> bool:
+        return self._trial.device.startswith("cuda")
+
+    def _use(self, worker: WorkerHandle, device: Mapping[str, Any] | None) -> Used:
+        """Watch the worker from outside in a block of its own; ``device`` is what it said of its GPU.
+
+        A block that others disturbed is repeated once; of two disturbed ones the less disturbed is kept.
+        """
+        seconds, trial = self._policy.utilization_s, self._trial
+        if not seconds:
+            return unused("switched off: measure.utilization_s is 0")
+        uuid = None if device is None else str(device["uuid"])
+        watched = Watched(worker.pid, trial.batch_size, self._on_gpu(), uuid)
+        cores = cores_for(trial.threads) or os.sched_getaffinity(0)
+        probe, best = self._context.make_probe(cores), None
+        with out_of_the_way(trial.threads):
+            for _ in range(WATCH_PATIENCE):
+                before = probe([worker.pid])
+                used = watch(
+                    watched,
+                    seconds,
+                    lambda s: worker.call("sustain", self._policy.stage_timeout_s + s, seconds=s),
+                    self._context.instruments,
+                )
+                outside = evidence(before, probe([worker.pid]), len(cores))
+                if best is None or outside.share < best[0].share:
+                    best = outside, used
+                if not outside.dirty:
+                    break
+        assert best is not None
+        return best[1].marked(disturbed=best[0].dirty)
 
     def _quality(self, built: Examined, call: Callable[..., dict[str, Any]]) -> Quality | Unmeasured:
         """Evaluate on the test split, or take the predictions from the cache.
@@ -229,6 +274,9 @@ def finished(record: Record) -> Record:
     if record.status is Status.OK:
         return record
     why = Unmeasured(f"the trial ended as {record.status} in stage '{record.stage}'")
-    fields = ("artifact", "fidelity", "quality", "memory", "timing", "startup_s")
+    fields = (
+        "artifact", "fidelity", "quality", "memory", "timing", "startup_s", "scenario", "energy", "utilization",
+        "device_memory",
+    )  # fmt: skip
     missing = {name: why for name in fields if getattr(record, name) == Unmeasured("not reached")}
     return replace(record, **missing)  # type: ignore[arg-type]

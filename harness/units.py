@@ -7,10 +7,12 @@ import math
 
 def seconds(value: float) -> str:
     """Format a duration with three significant digits: ``1.23 ms``."""
-    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns")):
-        if abs(value) * factor >= 0.9995 or unit == "ns":
-            return f"{_significant(value * factor)} {unit}"
-    raise AssertionError("unreachable")
+    return _small(value, "s")
+
+
+def energy(value: float) -> str:
+    """Format joules with three significant digits: ``4.56 mJ``."""
+    return _small(value, "J")
 
 
 def size(value: float) -> str:
@@ -49,6 +51,13 @@ def span(value: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def _small(value: float, unit: str) -> str:
+    for factor, prefix in ((1.0, ""), (1e3, "m"), (1e6, "µ"), (1e9, "n")):
+        if abs(value) * factor >= 0.9995 or prefix == "n":
+            return f"{_significant(value * factor)} {prefix}{unit}"
+    raise AssertionError("unreachable")
 
 
 def _significant(value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,10 @@ def _values(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -
     high = (1.0 if dtype.kind == "f" else 2.0) if spec.high is None else spec.high
     if dtype.kind == "f":
         return rng.uniform(low, high, shape).astype(dtype)
-    return rng.integers(int(low), max(int(high), int(low) + 1), shape).astype(dtype)
+    try:
+        return rng.integers(int(low), max(int(high), int(low) + 1), shape, dtype=dtype)
+    except ValueError as error:
+        raise UserError(f"input '{spec.name}': {dtype} holds no values from {low:g} to {high:g}") from error
 
 
 def from_function(function: Any, target: Target, inputs: Sequence[InputSpec], split: SplitName) -> Split:
@@ -80,18 +84,19 @@ def from_folder(folder: Path, inputs: Sequence[InputSpec], split: SplitName) -> 
 
     Raises UserError where the folder holds none of these, or arrays that do not fit the inputs.
     """
-    whole = folder / f"{split}.npz"
-    if whole.is_file() or (folder / "test.npz").is_file():
-        path = whole if whole.is_file() else folder / "test.npz"
-        with np.load(path) as stored:
-            named = {name: stored[name] for name in stored.files}
+    if (folder / "test.npz").is_file():
+        apart = (folder / "calibration.npz").is_file()
+        path = folder / (f"{split}.npz" if apart else "test.npz")
+        named = _load(path)
         found = _fitted(_pick(named, inputs, path), inputs, named.get("targets"), str(path))
-        return found if whole.is_file() else _held_out(found, split)
+        return found if apart else _held_out(found, split)
     examples = _loose_examples(folder, inputs)
     if not examples:
         raise UserError(
             f"{folder} holds no data: test.npz, one .npy or .npz an example, or test_data_set_0/input_0.pb are read"
         )
+    for arrays, _ in examples:
+        _check_count(len(arrays), inputs, f"an example in {folder}")
     targets = [target for _, target in examples]
     labeled = None if any(t is None for t in targets) else np.stack([np.asarray(t).reshape(()) for t in targets])
     try:
@@ -105,12 +110,23 @@ def _loose_examples(folder: Path, inputs: Sequence[InputSpec]) -> list[tuple[tup
     examples: list[tuple[tuple[Any, ...], Any]] = []
     for path in sorted([*folder.glob("*.npy"), *folder.glob("*.npz")]):
         if path.suffix == ".npy":
-            examples.append(((np.load(path),), None))
+            examples.append(((_load(path)[""],), None))
             continue
-        with np.load(path) as stored:
-            named = {name: stored[name] for name in stored.files}
+        named = _load(path)
         examples.append((_pick(named, inputs, path), named.get("target")))
     return examples + [(_protobufs(path), None) for path in sorted(folder.glob("test_data_set_*"))]
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return the arrays of an .npz file by name, or the one of an .npy file under the empty name."""
+    try:
+        stored = np.load(path)
+        if isinstance(stored, np.ndarray):
+            return {"": stored}
+        with stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as numpy arrays: {error}") from error
 
 
 def _protobufs(folder: Path) -> tuple[Any, ...]:
@@ -159,22 +175,23 @@ def _fitted(
     arrays: Sequence[NDArray[Any]], inputs: Sequence[InputSpec], targets: NDArray[Any] | None, where: str
 ) -> Split:
     """Hold arrays against the inputs: their number, the rank of an example, and its fixed sizes."""
-    if len(arrays) != len(inputs):
-        raise UserError(f"{where} gives {len(arrays)} inputs, the model takes {len(inputs)}: {_names(inputs)}")
+    _check_count(len(arrays), inputs, where)
     stacked = is_stacked(inputs)
     fitted = []
     for array, spec in zip(arrays, inputs, strict=True):
-        rank = len(spec.shape) - (not stacked)
-        if array.ndim == rank + 2 and array.shape[1] == 1 and not stacked:
+        wanted = example_shape(spec, stacked=stacked)
+        if array.shape[1:] == (1, *wanted):
             array = array[:, 0]  # every example came with a batch axis of its own
-        if array.ndim != rank + 1:
-            raise UserError(f"{where}: input '{spec.name}' has shape {array.shape}, expected (examples, {_text(spec)})")
+        if array.shape[1:] != wanted:
+            expected = ", ".join(map(str, ("examples", *wanted)))
+            raise UserError(f"{where}: input '{spec.name}' has shape {array.shape}, expected ({expected})")
         fitted.append(_cast(array, spec, where))
     return Split(tuple(fitted), targets, stacked)
 
 
-def _text(spec: InputSpec) -> str:
-    return ", ".join(str(size) for size in spec.shape if size != "batch")
+def _check_count(count: int, inputs: Sequence[InputSpec], where: str) -> None:
+    if count != len(inputs):
+        raise UserError(f"{where} gives {count} inputs, the model takes {len(inputs)}: {_names(inputs)}")
 
 
 def _cast(array: NDArray[Any], spec: InputSpec, where: str) -> NDArray[Any]:

@@ -7,6 +7,7 @@ side on one host.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,16 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import StoreError
-from harness.frame import SampleReader, concat, records_df, scores_of, spread
+from harness.frame import SampleReader, alone_latencies, concat, records_df, scores_of, spread
 from harness.noise import Noise, noise_from_json
-from harness.schema import Record, Status, Unmeasured
+from harness.schema import Record, Status, Timing, Unmeasured
 from harness.stats.compare import speed_verdict
-from harness.stats.estimate import Estimate, NotEnough, log_ratios, prefer_clean, speedup
+from harness.stats.estimate import Estimate, NotEnough, log_ratios, percentile, prefer_clean, speedup, stretched
 from harness.stats.noise import floor
 from harness.stats.quality import Kept, quality_verdict
 from harness.store import RUN_FILE, Run, find_runs, read_run
+
+MOST_CROWDING = 0.95  # the kernel's counters are too coarse to tell more
 
 
 def load(path: str | Path = "results") -> pd.DataFrame:
@@ -33,10 +36,13 @@ def load(path: str | Path = "results") -> pd.DataFrame:
 
     * ``speedup`` (t_baseline / t_variant, above 1 is faster) with ``_low``, ``_high`` (95 %), ``_verdict``
       (``faster``, ``slower``, ``same``, ``inconclusive``), ``_reason``, ``_rounds``, ``_units``,
-      ``_scope``, and ``speedup_all`` with its interval from all rounds, disturbed ones included;
+      ``_scope``, ``_clean`` (from clean rounds alone; else the interval is widened by what others could have
+      added, see ``stats.estimate.stretched``), and ``speedup_all`` with its interval from all rounds, disturbed
+      ones included;
     * ``technique_speedup`` and the same suffixes: over the same backend's plain row;
     * ``quality_change`` (negative is worse) with interval, ``quality_verdict`` (``kept``, ``lost``,
       ``inconclusive``), ``quality_flips`` (share of examples whose score changed), ``quality_n_needed``;
+    * ``alone_p50_s``, ``alone_speedup`` with intervals: of trials that were timed alone afterwards (--confirm);
     * ``noise_floor``: the smallest relative difference to the baseline that the host resolves at this trial's
       replicates and rounds, from the noise measured before the run; missing with the command that measures it.
       No speed verdict claims below it.
@@ -53,7 +59,8 @@ def run_df(run: Run) -> pd.DataFrame:
         return frame
     noise = _noise_by_threads(run)
     settings = {
-        e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"], noise) for e in run.header["experiments"]
+        e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"], noise, alone_latencies(run, e["name"]))
+        for e in run.header["experiments"]
     }
     samples, references = SampleReader(run), _references(run.records)
     scores = _Scores(run)
@@ -71,6 +78,7 @@ class _Settings:
     margin: float
     quality_margin: float
     noise: Mapping[int, Noise]  # by thread count
+    alone: Mapping[str, Sequence[Any]]  # latencies of trials that were timed alone, one array a process
 
 
 def _noise_by_threads(run: Run) -> dict[int, Noise]:
@@ -150,8 +158,25 @@ def _comparisons(
     if isinstance(least, NotEnough):
         missing["noise_floor"] = least.reason
     row["noise_floor"] = None if isinstance(least, NotEnough) else least
+    row |= _alone(settings.alone, record, baseline, missing)
     row |= _quality(scores, record, baseline, settings.quality_margin, missing)
     return {**row, "missing": missing}
+
+
+def _alone(
+    alone: Mapping[str, Sequence[Any]], record: Record, baseline: Record | None, missing: dict[str, str]
+) -> dict[str, Any]:
+    """Return what a trial's own processes took with the host to themselves, and that ratio to the baseline."""
+    own = alone.get(record.trial.name)
+    if own is None:
+        missing["alone_p50_s"] = "not timed alone: harness run --confirm times the baseline and the winner"
+        return {**spread("alone_p50", None, "_s"), **spread("alone_speedup", None)}
+    base = None if baseline is None or baseline is record else alone.get(baseline.trial.name)
+    ratio: Estimate | NotEnough = NotEnough("this is the row that others are compared with")
+    if base is not None:
+        medians = zip(base, own, strict=False)
+        ratio = speedup([np.array([math.log(np.median(b)) - math.log(np.median(v))]) for b, v in medians])
+    return {**spread("alone_p50", percentile(own, 0.5), "_s"), **spread("alone_speedup", ratio)}
 
 
 def _speed(
@@ -229,7 +254,18 @@ def _ratio(
 
     everything = ratios(clean=False)
     chosen, clean = prefer_clean(ratios(clean=True), everything)
-    return speedup(chosen), speedup(everything), clean
+    share = _crowding(timing)
+    whole = speedup(everything)
+    whole = whole if isinstance(whole, NotEnough) else stretched(whole, share)
+    return (speedup(chosen) if clean else whole), whole, clean
+
+
+def _crowding(timing: Timing) -> float:
+    """Return the share of the measured cores' time that others used, over all rounds; 0 where nobody looked."""
+    seen = timing.disturbance
+    if isinstance(seen, Unmeasured):
+        return 0.0
+    return min(seen.other_cpu_share + seen.steal_share, MOST_CROWDING)
 
 
 def _quality(

@@ -29,10 +29,18 @@ from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
 from harness.cache import Cache
 from harness.dataset import TestData, numbered, read_card, read_test_data
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
-from harness.measure.memory import peak_rss_bytes, reset_peak, rss_bytes
+from harness.measure.memory import growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
 from harness.measure.quality import METRICS
-from harness.protocol import Message, receive, send, sentence_of, status_of, trial_from_message
-from harness.schema import FIDELITY_BOUND, Trial
+from harness.protocol import (
+    Message,
+    receive,
+    send,
+    sentence_of,
+    status_of,
+    trial_from_message,
+    value_to_message,
+)
+from harness.schema import FIDELITY_BOUND, Trial, Unmeasured
 from harness.workloads.base import WORKLOADS
 
 PR_SET_PDEATHSIG = 1
@@ -123,7 +131,7 @@ class Worker:
             from harness.targets import import_place  # only a pickled module needs its own code
 
             import_place(description.code, trial.source.path if trial.source else "")
-        options = SessionOptions(trial.threads, trial.options)
+        options = SessionOptions(trial.threads, trial.options, trial.device)
         reset_peak()
         began = time.perf_counter()
         self._session = BACKENDS.get(trial.backend).load(self._directory, options)
@@ -139,12 +147,34 @@ class Worker:
         return {"first_call_s": time.perf_counter() - began}
 
     def _do_memory(self) -> Message:
-        """Return the peak memory of a few calls."""
+        """Return the peak memory of a few calls, what is held after them, and how it grows with further ones."""
         session, batch = self._require_session(), self._batches(1)[0]
+        session.reset_device_memory()
         reset_peak()
         for _ in range(MEMORY_CALLS):
             session(batch)
-        return {"inference_peak_bytes": peak_rss_bytes(), "executed": session.executed()}
+        peak, held, device, executed = peak_rss_bytes(), set_sizes(), session.device_memory(), session.executed()
+        asked, actual = self._require_trial().threads, executed.get("threads")
+        if actual is not None and actual != asked:
+            raise InvalidOutputError(f"asked for {asked} threads, the runtime says that it runs {actual}")
+        return {
+            "inference_peak_bytes": peak,
+            "pss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.pss_bytes),
+            "uss_bytes": value_to_message(held if isinstance(held, Unmeasured) else held.uss_bytes),
+            "growth_bytes_per_call": value_to_message(growth_per_call(lambda: session(batch))),
+            "device_memory": device,
+            "executed": executed,
+        }
+
+    def _do_sustain(self, seconds: float) -> Message:
+        """Call back to back for about ``seconds``, at least once, while the parent watches; returns the calls."""
+        session, batches = self._require_session(), self._batches(DISTINCT_BATCHES)
+        calls, began = 0, time.perf_counter()
+        while calls == 0 or time.perf_counter() - began < seconds:
+            session.timed(batches[calls % len(batches)])
+            calls += 1
+        session.synchronize()
+        return {"calls": calls, "wall_s": time.perf_counter() - began}
 
     def _do_verify(self) -> Message:
         """Hold the outputs on real inputs against the stored reference; raises InvalidOutputError."""
@@ -192,9 +222,7 @@ class Worker:
         """Prepare the timed loop and return the median seconds of a call."""
         trial, session = self._require_trial(), self._require_session()
         self._loop = WORKLOADS.get(trial.workload)(session, self._batches(DISTINCT_BATCHES))
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # as timeit does: a collection belongs to no particular call
+        _still()
         began, samples = time.perf_counter(), [*self._loop.block(1)]
         while time.perf_counter() - began < CALIBRATION_S:
             samples += self._loop.block(1, warmup_s=0.0)
@@ -203,6 +231,18 @@ class Worker:
     def _do_block(self, calls: int) -> Message:
         """Run one block; returns the nanoseconds of each call."""
         return {"ns": self._loop.block(calls)}
+
+    def _do_loadgen(self, load: Message, root: str, log: str) -> Message:
+        """Run the trial's scenario with LoadGen; returns the parts of a ``Scenario``."""
+        from harness.workloads.scenario import ScenarioRun  # LoadGen only where it is asked for
+
+        def report(test: str) -> None:
+            send(self._connection, {"event": "step", "name": test})
+
+        trial, session = self._require_trial(), self._require_session()
+        run = ScenarioRun(trial, load, self._load_test().split, Path(root), log, report)
+        _still()
+        return {"scenario": dataclasses.asdict(run.run(session))}
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
@@ -223,6 +263,13 @@ class Worker:
         if self._session is None:
             raise HarnessError("the worker has no session; send 'load' first")
         return self._session
+
+
+def _still() -> None:
+    """Turn the garbage collector off, as timeit does: a collection belongs to no particular call."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 def relative_error(outputs: Arrays, expected: Arrays) -> float:

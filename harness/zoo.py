@@ -6,7 +6,9 @@ every file; torch belongs inside the functions.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -143,8 +145,14 @@ def model_path(name: str) -> Path:
 
 
 def module_name(path: Path) -> str:
-    """Return the name under which a model file's module is registered, so that pickles of it load again."""
-    return f"harness_models_{path.stem}"
+    """Return the name under which a file's module is registered, so that pickles of it load again.
+
+    A file that is none of the harness's own has its path in the name: two may be called the same.
+    """
+    if path.parent == resource_dir("models"):
+        return f"harness_models_{path.stem}"
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", path.stem)  # a pickle of protocol 2 takes ASCII names only
+    return f"harness_models_{stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
 
 
 def import_file(path: Path) -> Any:
@@ -162,12 +170,12 @@ def import_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is no Python file")
     if path.parent != resource_dir("models") and str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
+        sys.path.insert(0, str(path.parent))  # first, as a script's own folder is
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UserError(f"{_place(error, path)}: {type(error).__name__}: {error}") from error
     return module
@@ -188,7 +196,7 @@ def load_model_file(path: Path) -> Model:
 
 def _place(error: BaseException, path: Path) -> str:
     """Return the innermost line of the user's own file that was running when it failed."""
-    if isinstance(error, SyntaxError) and error.lineno:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
         return f"{path}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path}:{lines[-1]}" if lines else str(path)

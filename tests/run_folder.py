@@ -10,6 +10,7 @@ import numpy as np
 
 from harness.schema import (
     Artifact,
+    Energy,
     Fidelity,
     FidelityCheck,
     Memory,
@@ -21,6 +22,7 @@ from harness.schema import (
     Timing,
     Trial,
     Unmeasured,
+    Utilization,
     Work,
 )
 from harness.store import RunWriter
@@ -43,6 +45,9 @@ class Row:
     scores: Sequence[float] | None = None
     group: int = 0
     dirty_ms: float | None = None  # of a call in a dirty round; as ``ms`` when None
+    utilization: Utilization | Unmeasured = Unmeasured("no counter")  # noqa: RUF009 (it is frozen)
+    energy: Energy | Unmeasured = Unmeasured("no counter")  # noqa: RUF009
+    memory: Memory = Memory(100, 300, 250)  # noqa: RUF009
     higher_is_better: bool = True
     work: Work | None = None
 
@@ -75,7 +80,7 @@ class Folder:
                 self._write_samples(writer, group, replicate)
         for trial, status, reason in self.failed:
             record = Record(directory.name, trial, status, self.host, "", reason=reason, stage="measure")
-            writer.append(replace(record, timing=Unmeasured(f"it {status}"), energy_j=Unmeasured("no counter")))
+            writer.append(replace(record, timing=Unmeasured(f"it {status}"), energy=Unmeasured("no counter")))
         for row in self.rows:
             writer.append(self._record(writer, row))
         return directory
@@ -151,7 +156,7 @@ class Folder:
             ),
             fidelity=FidelityCheck(Fidelity.RUNTIME, 1e-6, 1e-3, 4),
             quality=Quality("accuracy", float(scores.mean()), len(scores), row.higher_is_better, predictions),
-            memory=Memory(100, 300, 250),
+            memory=row.memory,
             timing=Timing(
                 samples="samples/e",
                 replicates=self.replicates,
@@ -165,7 +170,7 @@ class Folder:
             ),
             startup_s=0.5,
             actual={"threads": 1},
-            energy_j=unmeasured,
-            utilization=unmeasured,
-            device_memory_bytes=unmeasured,
+            energy=row.energy,
+            utilization=row.utilization,
+            device_memory=unmeasured,
         )

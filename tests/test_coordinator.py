@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class World:
     busy: Callable[[int], bool] = lambda round_: False
     time_s: float = 0.0
     rounds: int = 0
+    waits: int = 0
+    stoppable: bool = True  # False: a worker that was once stopped hangs
     running: set[int] = field(default_factory=set)
     spawned: list[FakeWorker] = field(default_factory=list)
     turns: list[list[str]] = field(default_factory=list)
@@ -46,6 +48,10 @@ class World:
         self.spawned.append(worker)
         self.running.add(worker.pid)
         return worker
+
+    def wait_quiet(self, pid: int) -> None:
+        self.waits += 1
+        self.running.discard(pid)
 
     def probe(self, pids: Collection[int]) -> Snapshot:
         # Asked before and after each round; a busy round shows as CPU that is nobody's.
@@ -82,6 +88,7 @@ class World:
             probe=self.probe,
             watched=1,
             cores_for=lambda threads: [1],
+            wait_quiet=self.wait_quiet,
             on_event=self.events.append,
         )
         return Coordinator("e", policy, seed, tools, keeper=self).measure(groups)
@@ -95,13 +102,16 @@ class FakeWorker:
         self.pid = 1000 + process
         self.closed = False
         self.counts: dict[str, int] = {}
+        self.pauses = 0
         self.on_event: Callable[[dict[str, Any]], None] = lambda _: None
 
     def call(self, command: str, timeout_s: float, **arguments: Any) -> dict[str, Any]:
         world, name = self.world, self.trial.name
-        if command in ("load", "first", "verify", "ready", "block"):
+        if command in ("load", "first", "verify", "ready", "block") and world.stoppable:
             assert world.running == {self.pid}, f"{command} of {name} while {world.running} run"
         nth = self.counts[command] = self.counts.get(command, 0) + 1
+        if self.pauses and not world.stoppable:
+            raise WorkerFailure(Status.TIMEOUT, "no answer within 30 s; killed", command)
         failure = world.fail(name, command, self.process, nth)
         if failure:
             raise failure
@@ -120,6 +130,7 @@ class FakeWorker:
         }[command]
 
     def pause(self) -> None:
+        self.pauses += 1
         self.world.running.discard(self.pid)
 
     def resume(self) -> None:
@@ -403,3 +414,33 @@ def test_a_failure_is_kept_before_the_next_block_is_taken() -> None:
     with pytest.raises(KeyboardInterrupt):
         world.measure(["baseline", "a"], POLICY)
     assert world.failures == ["a"]
+
+
+def on_cuda(names: Sequence[str]) -> list[Group]:
+    ready = [Ready(replace(fake_trial(name), device="cuda"), Path(), Path(), 1) for name in names]
+    return [Group(tuple(ready))]
+
+
+def test_a_device_that_bears_a_stop_is_stopped_like_any_other() -> None:
+    world = World({"baseline": 1e6, "a": 5e5})
+    measured = world.measure_groups(on_cuda(["baseline", "a"]), POLICY)
+    assert set(measured.timings) == {"baseline", "a"}
+    probe, *others = world.spawned
+    assert (probe.pauses, probe.closed) == (1, True)
+    assert all(worker.pauses > POLICY.rounds for worker in others)
+    assert world.waits == 0
+
+
+def test_a_device_that_hangs_after_a_stop_is_never_stopped_again_but_waited_for() -> None:
+    world = World({"baseline": 1e6, "a": 5e5}, stoppable=False)
+    measured = world.measure_groups(on_cuda(["baseline", "a"]), POLICY)
+    assert set(measured.timings) == {"baseline", "a"}
+    assert not world.failures
+    assert [worker.pauses for worker in world.spawned[1:]] == [0] * (len(world.spawned) - 1)
+    assert world.waits > 2 * POLICY.rounds
+
+
+def test_on_the_cpu_nobody_probes() -> None:
+    world = World({"baseline": 1e6, "a": 5e5})
+    world.measure(["baseline", "a"], POLICY)
+    assert len(world.spawned) % 2 == 0

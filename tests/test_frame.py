@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 import harness
 from harness.errors import StoreError, UserError
 from harness.frame import COLUMNS
-from harness.schema import Status
+from harness.schema import Energy, GpuUse, Memory, Status, Unmeasured, Utilization
 from harness.store import RunWriter
 from tests.run_folder import BASELINE, CALLS, INT8, PLAIN, ROUNDS, Folder, Row
 
@@ -59,6 +60,61 @@ def test_what_was_not_measured_is_missing_with_its_reason(tmp_path: Path) -> Non
     assert crashed["missing"]["latency_p50_s"] == "it crashed"
     assert fine["missing"]["energy_j"] == "no counter"
     assert fine["missing"]["precision_actual"] == "the runtime does not say"
+
+
+def use(cores: float, waited: float | Unmeasured = 0.0, gpu: GpuUse | Unmeasured | None = None) -> Utilization:
+    return Utilization(1.0, 50, 20, cores, waited, {0: cores}, gpu)
+
+
+def test_energy_and_use_of_the_machine_become_columns(tmp_path: Path) -> None:
+    energy = Energy(0.25, 10.0, 1.0, 40, "rapl:package-0", "whole package")
+    gpu = GpuUse("G", 20, 0.8, 0.3, 250.0, 1.7e9, Unmeasured("not supported"), {"power cap": 0.5})
+    row = load(Folder([Row(BASELINE, 2.0, energy=energy, utilization=use(1.5, gpu=gpu))]), tmp_path).loc["torch"]
+    assert (row["energy_j"], row["energy_source"], row["energy_scope"]) == (0.25, "rapl:package-0", "whole package")
+    assert (row["utilization"], row["utilization_per_core"], row["utilization_disturbed"]) == (1.5, {0: 1.5}, False)
+    assert (row["gpu_sm_utilization"], row["gpu_power_w"], row["gpu_throttling"]) == (0.8, 250.0, {"power cap": 0.5})
+    assert row["missing"]["device_memory_bytes"] == "no counter"
+
+
+def test_a_part_that_was_not_measured_has_its_own_reason(tmp_path: Path) -> None:
+    memory = Memory(100, 300, 250, 90, Unmeasured("no smaps"), Unmeasured("too slow"))
+    rows = [Row(BASELINE, 2.0, utilization=use(1.0), memory=memory), Row(PLAIN, 1.0, utilization=use(1.0, gpu=LOST))]
+    frame = load(Folder(rows), tmp_path)
+    torch, ort = frame.loc["torch"], frame.loc["ort"]
+    assert torch["pss_bytes"] == 90
+    assert (torch["missing"]["uss_bytes"], torch["missing"]["growth_bytes_per_call"]) == ("no smaps", "too slow")
+    assert torch["missing"]["gpu_power_w"] == "the trial uses no GPU"
+    assert ort["missing"]["gpu_power_w"] == "GPU is lost"
+
+
+LOST = Unmeasured("GPU is lost")
+
+
+@pytest.mark.parametrize(
+    ("threads", "use_", "note"),
+    [
+        (2, use(1.03), "asked for 2 threads, used 1.03 cores"),
+        (2, use(1.03, Unmeasured("-")), "asked for 2 threads, used 1.03 cores"),
+        (2, use(0.6, 1.3), "asked for 2 threads, used 0.60 cores and waited for 1.30 that others had"),
+        (2, use(1.2), None),
+        (1, use(0.3), None),
+        (2, Unmeasured("off"), None),
+    ],
+)
+def test_far_fewer_cores_than_threads_are_noted(
+    tmp_path: Path, threads: int, use_: Utilization | Unmeasured, note: str | None
+) -> None:
+    trial = replace(BASELINE, threads=threads)
+    found = load(Folder([Row(trial, 2.0, utilization=use_)]), tmp_path).loc["torch", "utilization_note"]
+    assert found == note
+
+
+@pytest.mark.parametrize(("growth", "noted"), [(0.0, False), (1024.0, False), (-9e9, False), (4096.0, True)])
+def test_growth_with_every_call_is_noted(tmp_path: Path, growth: float, noted: bool) -> None:
+    memory = Memory(100, 300, 250, 90, 80, growth)
+    note = load(Folder([Row(BASELINE, 2.0, memory=memory)]), tmp_path).loc["torch", "leak_note"]
+    assert (note == "grows by 4.10 kB with each call: a leak, or a cache that fills") is noted
+    assert (note is None) is not noted
 
 
 def test_latencies_come_from_clean_rounds(tmp_path: Path) -> None:

@@ -334,3 +334,13 @@ def test_an_exclude_rule_that_matches_nothing_is_refused_at_its_line(rule: str, 
     found = complaint(f"    matrix: {{backend: [torch, ort], threads: [1, 2]}}\n    exclude: [{rule}]\n")
     assert found.startswith(f"s.yaml:{line}: ")
     assert message in found
+
+
+def test_a_call_of_multi_stream_is_one_query_and_the_load_test_travels_with_the_experiment() -> None:
+    [experiment] = planned("    workload: multi-stream\n    load: {samples_per_query: 4}\n")
+    assert {trial.batch_size for trial in experiment.trials} == {4}
+    assert experiment.load is not None
+    assert experiment.load.samples_per_query == 4
+    [experiment] = planned("    batch_size: 16\n    load: {}\n")
+    assert experiment.baseline.batch_size == 16
+    assert planned()[0].load is None

@@ -31,7 +31,8 @@ from harness.suite import parse_suite
 
 SUITE = """
 suite: cut
-measure: {replicates: 4, max_replicates: 4, rounds: 5, budget_s: 60, block_s: 0.002, stage_timeout_s: 20}
+measure:
+  {replicates: 4, max_replicates: 4, rounds: 5, budget_s: 60, block_s: 0.002, stage_timeout_s: 20, utilization_s: 0.05}
 experiments:
   - name: e
     model: _fake

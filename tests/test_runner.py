@@ -20,14 +20,21 @@ from harness.events import Built, Event, ReplicateDone, RoundDone, TrialEnded
 from harness.plan import Experiment
 from harness.reserve import cores_for, host_lock
 from harness.runner import Runner, RunOptions
-from harness.schema import Quality, Record, Status, Timing, Trial, Unmeasured
+from harness.schema import Energy, Quality, Record, Status, Timing, Trial, Unmeasured, Utilization
 from harness.store import read_run
 from harness.suite import Measure
 from tests.conftest import fake_trial
 from tests.test_launcher import group_members
 
 POLICY = Measure(
-    replicates=3, max_replicates=3, rounds=7, budget_s=60, block_s=0.005, stage_timeout_s=20, build_timeout_s=20
+    replicates=3,
+    max_replicates=3,
+    rounds=7,
+    budget_s=60,
+    block_s=0.005,
+    stage_timeout_s=20,
+    build_timeout_s=20,
+    utilization_s=0.05,
 )
 
 
@@ -59,9 +66,12 @@ def test_every_trial_ends_in_one_record_with_all_measures(tmp_path: Path) -> Non
         assert isinstance(record.timing, Timing)
         assert len(record.timing.load_s) == len(record.timing.first_call_s) == 3
         assert (directory / record.timing.samples).is_dir()
-        assert isinstance(record.energy_j, Unmeasured)
+        assert isinstance(record.energy, Unmeasured | Energy)
+        assert isinstance(record.utilization, Utilization)
+        assert record.utilization.calls > 0
     frame = harness.load(directory).set_index("trial")
-    assert frame.loc["slow", "speedup_verdict"] == "slower"
+    assert frame.loc["slow", "speedup"] < 1  # on a busy host the interval is widened, and the verdict may be open
+    assert frame.loc["slow", "speedup_verdict"] in ("slower", "inconclusive")
     assert frame.loc["slow", "speedup_low"] <= 1 / 1.5 * 1.02
     assert frame.loc["slow", "speedup_high"] >= 1 / 1.5 * 0.98
     assert frame.loc["slow", "quality_verdict"] in ("kept", "inconclusive")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import SuiteError
 from harness.schema import PassSpec
-from harness.suite import SuiteFile, parse_suite, read_suite
+from harness.suite import Load, SuiteFile, parse_suite, read_suite
 
 HEAD = """\
 suite: s
@@ -75,7 +75,11 @@ def test_a_missing_key_is_named_with_the_line_of_its_parent(text: str, expected:
     [
         (HEAD + "    threads: many\n", "s.yaml:5: experiments.0.threads: ", "got 'many'"),
         (HEAD + "    threads: 0\n", "s.yaml:5: experiments.0.threads: ", "got 0"),
-        (HEAD + "    workload: online\n", "s.yaml:5: experiments.0.workload: ", "'offline' or 'single-stream'"),
+        (
+            HEAD + "    workload: online\n",
+            "s.yaml:5: experiments.0.workload: ",
+            "'offline', 'single-stream', 'server' or 'multi-stream'",
+        ),
         (HEAD + "    variants: [torch]\n", "s.yaml:5: experiments.0.variants.0: ", "got 'torch'"),
         (HEAD + "    matrix: {passes: {a b: []}}\n", "s.yaml:5: experiments.0.matrix.passes.a b: ", "got 'a b'"),
         ("suite: 1\nexperiments: [{name: e, model: m}]\n", "s.yaml:1: suite: ", "got 1"),
@@ -179,6 +183,35 @@ def test_single_stream_with_batches_of_one_is_fine() -> None:
     assert parse(text).experiments[0].workload == "single-stream"
 
 
+def test_a_load_test_is_asked_for_by_its_block_and_always_made_of_server_and_multi_stream() -> None:
+    def load(body: str) -> Load | None:
+        return parse(HEAD + body).experiments[0].load_test
+
+    assert load("") is None
+    assert load("    load: {}\n") == Load()
+    assert load("    workload: multi-stream\n") == Load(samples_per_query=8)
+    assert load("    workload: server\n    load: {latency_bound_s: 0.01}\n") == Load(latency_bound_s=0.01)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("    workload: server\n", "server needs the bound that latencies must hold: load: {latency_bound_s: SECONDS}"),
+        ("    workload: server\n    load: {}\n", "server needs the bound"),
+        ("    load: {latency_bound_s: 1}\n", "latency_bound_s is for workload: server; remove it"),
+        ("    workload: server\n    batch_size: 2\n", "server sends one example at a time; set batch_size: 1"),
+        ("    workload: multi-stream\n    batch_size: 2\n", "load: {samples_per_query: N}; remove batch_size"),
+        ("    workload: multi-stream\n    matrix: {batch_size: [2]}\n", "remove batch_size"),
+        ("    load: {official: true, min_duration_s: 5}\n", "official takes MLPerf's own min_duration_s"),
+        ("    load: {percentile: 0.8}\n", "one of those that LoadGen logs: 0.5, 0.9, 0.95, 0.97, 0.99, 0.999"),
+        ("    load: {min_duration_s: 0}\n", "greater than 0"),
+        ("    load: {latency_bound: 1}\n", "did you mean 'latency_bound_s'?"),
+    ],
+)
+def test_a_load_block_that_makes_no_sense_is_refused_with_the_remedy(body: str, sentence: str) -> None:
+    assert sentence in complaint(HEAD + body)
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"none\.yaml: cannot be read"):
         read_suite(tmp_path / "none.yaml")
@@ -211,3 +244,83 @@ def test_an_error_points_at_the_closest_line_that_is_known() -> None:
 
 def test_yes_is_no_number_of_threads() -> None:
     assert "threads: input should be a valid integer, got True" in complaint(HEAD + "    threads: yes\n")
+
+
+def model(text: str) -> str:
+    """Return a suite whose model stands at line 4."""
+    return HEAD.replace("    model: m\n", f"    model: {text}\n")
+
+
+def test_a_plain_name_is_a_model_of_the_zoo() -> None:
+    [experiment] = parse(HEAD).experiments
+    assert experiment.model.zoo == "m"
+    assert experiment.model.python is experiment.model.onnx is None
+
+
+@pytest.mark.parametrize("kind", ["python", "onnx", "zoo"])
+def test_a_model_is_exactly_one_of_three(kind: str) -> None:
+    [experiment] = parse(model(f"{{{kind}: place}}")).experiments
+    assert getattr(experiment.model, kind) == "place"
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "{name: x}", "{python: 'f.py:g', onnx: f.onnx}", "{zoo: m, onnx: f.onnx}", "{onnx: null}"]
+)
+def test_a_model_that_is_none_or_several_of_the_three_is_refused_at_its_line(text: str) -> None:
+    assert complaint(model(text)) == (
+        "s.yaml:4: experiments.0.model: a model is a name from models/, {python: file.py:function} or {onnx: file.onnx}"
+    )
+
+
+@pytest.mark.parametrize("more", ["name: x", "data: folder", "metric: accuracy", "examples: 8", "inputs: {}"])
+def test_a_model_of_the_zoo_takes_nothing_beside_its_name(more: str) -> None:
+    assert complaint(model(f"{{zoo: m, {more}}}")) == (
+        "s.yaml:4: experiments.0.model: a model from models/ brings its own data; give its name only"
+    )
+
+
+def test_a_model_of_the_users_own_has_synthetic_data_by_default() -> None:
+    [experiment] = parse(model("{onnx: f.onnx, inputs: {x: {shape: [batch, 3]}, ids: {shape: []}}}")).experiments
+    entry = experiment.model
+    assert (entry.data, entry.examples, entry.metric, entry.name) == ("synthetic", 400, None, None)
+    assert list(entry.inputs) == ["x", "ids"]
+    assert (entry.inputs["x"].shape, entry.inputs["x"].dtype, entry.inputs["ids"].shape) == (
+        ("batch", 3),
+        "float32",
+        (),
+    )
+
+
+INPUT = """
+      onnx: f.onnx
+      inputs:
+        image:
+          shape: [batch, 3]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (INPUT.replace("[batch, 3]", "[3, batch]"), 7, "inputs.image: only the first size may be 'batch'"),
+        (INPUT.replace("[batch, 3]", "[batch, batch]"), 7, "only the first size may be 'batch'"),
+        (INPUT.replace("[batch, 3]", "[batch, 0]"), 8, "greater than or equal to 1"),
+        (INPUT.replace("[batch, 3]", "[batch, N]"), 8, "inputs.image.shape.1"),
+        (INPUT.replace("          shape", "          shap"), 8, "unknown key 'shap'; did you mean 'shape'?"),
+        (INPUT + "          dtype: float3\n", 7, "unknown number format 'float3'; did you mean 'float32'?"),
+        (INPUT + "          dtype: complex64\n", 7, "unknown number format 'complex64'"),
+        (INPUT + "          low: 1\n", 7, "low and high come together; give both"),
+        (INPUT + "          high: 1\n", 7, "low and high come together; give both"),
+        (INPUT + "          low: 1\n          high: 1\n", 7, "high must lie above low"),
+        (INPUT + "          low: 2\n          high: 1\n", 7, "high must lie above low"),
+        (INPUT + "      exampels: 8\n", 9, "unknown key 'exampels'; did you mean 'examples'?"),
+        (INPUT + "      examples: 0\n", 9, "experiments.0.model.examples: "),
+        (INPUT + "      name: 'a b'\n", 9, "experiments.0.model.name: "),
+        ("\n      onnx: f.onnx\n      inputs:\n        image: [batch, 3]\n", 7, "experiments.0.model.inputs.image: "),
+    ],
+)
+def test_a_wrong_input_or_model_is_refused_with_its_line(text: str, line: int, message: str) -> None:
+    found = complaint(model(text))
+    assert found.startswith(f"s.yaml:{line}: ")
+    assert message in found
+    assert "\n" not in found

@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 from harness import units
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.00125, "1.25 mJ"), (350.0, "350 J"), (2e-6, "2.00 µJ")])
+def test_energy_has_three_digits_and_the_fitting_unit(value: float, text: str) -> None:
+    assert units.energy(value) == text
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

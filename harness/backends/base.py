@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -62,10 +62,11 @@ class LowerRequest:
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a session is opened: ``threads`` for intra-op work and the variant's backend options."""
+    """How a session is opened: ``threads`` for intra-op work, the variant's backend options, and the device."""
 
     threads: int
     options: Mapping[str, Any]
+    device: str = "cpu"
 
 
 class Session(ABC):
@@ -75,8 +76,26 @@ class Session(ABC):
     def __call__(self, inputs: Arrays) -> Arrays:
         """Run one batch: host arrays in, materialized host arrays out (the one rule for what is timed)."""
 
+    def timed(self, inputs: Arrays) -> object:
+        """Run one batch as it is timed; what it returns is thrown away.
+
+        The same as a call, so host array in, host array out, except where an option with a name of its own says
+        that data stays on a device: then it returns when the device is done.
+        """
+        return self(inputs)
+
     def synchronize(self) -> None:  # noqa: B027 (only devices with a queue override it)
         """Wait until all work that was handed over is done."""
+
+    def reset_device_memory(self) -> None:  # noqa: B027 (only devices with memory of their own override it)
+        """Set the marks of ``device_memory`` back to the present."""
+
+    def device_memory(self) -> dict[str, Any] | None:
+        """Return the device's ``uuid`` and its allocator's ``allocated_peak_bytes`` and ``reserved_peak_bytes``.
+
+        None where the session uses no device with memory of its own.
+        """
+        return None
 
     @abstractmethod
     def executed(self) -> dict[str, Any]:
@@ -96,6 +115,7 @@ class Backend(ABC):
     forms: ClassVar[Mapping[Form, tuple[str, ...]]]  # what it can lower → distributions that takes as well
     extra: ClassVar[str] = ""  # the extra of pyproject.toml that installs them
     unpickles: ClassVar[bool] = False  # whether the measured process needs the code of the module's classes
+    devices: ClassVar[tuple[str, ...]] = ("cpu",)
     static_batch: ClassVar[bool] = False  # whether the batch size is baked into the artifact
     static_threads: ClassVar[bool] = False  # whether the thread count is baked into the artifact
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # name → allowed values, the default first; () for any
@@ -109,8 +129,11 @@ class Backend(ABC):
             return Unavailable(f"{', '.join(missing)} not installed: {hint}")
         return Available(versions)
 
-    def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
-        """Environment variables that must be set before the worker's interpreter starts."""
+    def environment(self, threads: int, options: Mapping[str, Any], cores: Sequence[int] = ()) -> dict[str, str]:  # noqa: ARG002
+        """Return environment variables that must be set before the worker's interpreter starts.
+
+        ``cores`` are those of a measured process; empty for a build, which may go anywhere.
+        """
         return {}
 
     def option(self, options: Mapping[str, Any], name: str) -> Any:

@@ -20,11 +20,12 @@ from harness.backends.base import Arrays, Backend, LowerRequest, Session, Sessio
 from harness.errors import OutOfMemoryError, UnsupportedError
 from harness.zoo import Form
 
-FAULTS = ("exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
+FAULTS = ("threads", "exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
 
 
 class FakeBackend(Backend):
-    """Options: ``spin_s`` or ``work`` (iterations), ``slowdown`` (0.05 is five percent more), ``fault``."""
+    """Options: ``spin_s`` or ``work`` (iterations), ``slowdown`` (0.05 is five percent more), ``fault``;
+    ``allocate_bytes`` that a call touches and frees, ``leak_bytes`` that it keeps for ever."""
 
     name = "fake"
     summary = "known cost and known faults, for the tests and the selftest"
@@ -32,7 +33,7 @@ class FakeBackend(Backend):
     distributions = ()
     forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ()}
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(
-        ("spin_s", "work", "slowdown", "fault", "fault_after"), ()
+        ("spin_s", "work", "slowdown", "fault", "fault_after", "allocate_bytes", "leak_bytes"), ()
     )
 
     def import_runtime(self) -> None:
@@ -62,6 +63,9 @@ class FakeSession(Session):
         self._work = int(float(options.get("work", 0)) * factor)
         self._fault = options.get("fault")
         self._fault_after = int(options.get("fault_after", 0))
+        self._allocate = int(options.get("allocate_bytes", 0))
+        self._leak = int(options.get("leak_bytes", 0))
+        self._leaked: list[Any] = []
         self._scale = scale
         self._threads = threads
         self._calls = 0
@@ -73,6 +77,10 @@ class FakeSession(Session):
         outputs = inputs[0] * np.float32(self._scale)
         if self._fault and self._calls > self._fault_after:
             outputs = self._misbehave(outputs)
+        if self._allocate:
+            np.ones(self._allocate, np.uint8)  # writing touches every page
+        if self._leak:
+            self._leaked.append(np.ones(self._leak, np.uint8))
         _work(self._work)
         while time.perf_counter_ns() < end:
             pass
@@ -95,7 +103,8 @@ class FakeSession(Session):
 
     def executed(self) -> dict[str, Any]:
         """Report what was asked for; a fake has no runtime to ask."""
-        return {"threads": self._threads, "provider": "fake", "precision": "float32"}
+        threads = self._threads + (self._fault == "threads")
+        return {"threads": threads, "provider": "fake", "precision": "float32"}
 
 
 def _work(iterations: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +19,7 @@ from harness.backends.base import (
     first_line,
     raise_if_out_of_memory,
 )
-from harness.backends.torch_eager import precision_of, set_threads, to_arrays
+from harness.backends.torch_eager import openmp_environment, precision_of, set_threads, to_arrays
 from harness.errors import UnsupportedError
 from harness.zoo import Form
 
@@ -51,9 +51,9 @@ class InductorBackend(Backend):
             return Unavailable(f"no C++ compiler '{compiler}': apt-get install g++")
         return super().probe(role, form)
 
-    def environment(self, threads: int, options: Mapping[str, Any]) -> dict[str, str]:  # noqa: ARG002
+    def environment(self, threads: int, options: Mapping[str, Any], cores: Sequence[int] = ()) -> dict[str, str]:  # noqa: ARG002
         """Return OpenMP's threads, and one compile job: no pool of processes that outlives the build."""
-        return {"OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
+        return {**openmp_environment(threads, cores), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
 
     def import_runtime(self) -> None:
         """Import torch and the package loader."""
@@ -139,6 +139,7 @@ class InductorSession(Session):
             "threads": torch.get_num_threads(),
             "compiled_threads": self.compiled_threads,
             "interop_threads": torch.get_num_interop_threads(),
+            "threads_bound": os.environ.get("OMP_PROC_BIND", "false") == "true",
             "provider": "cpu",
             "precision": self._metadata[_PRECISION],
             "instruction_set": self._metadata.get("AOTI_CPU_ISA", ""),

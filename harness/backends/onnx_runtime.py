@@ -107,11 +107,13 @@ class OnnxRuntimeSession(Session):
         import onnxruntime
 
         quantized = self._session.get_modelmeta().producer_name == "onnx.quantize"
-        declared = self._session.get_inputs()[0].type if self._names else "no inputs"
+        # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
+        declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
+        floats = [_FORMATS[name] for name in declared if name in _FORMATS]
         return {
             "threads": self._threads,
             "provider": ", ".join(self._session.get_providers()),
-            "precision": "int8" if quantized else _FORMATS.get(declared, declared),
+            "precision": "int8" if quantized else floats[0] if floats else "integers",
             "graph_optimization": self._level,
             "onnxruntime": onnxruntime.__version__,
         }

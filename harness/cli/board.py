@@ -24,7 +24,7 @@ from harness.schema import Status
 from harness.stats.estimate import Estimate, NotEnough
 
 WAITING, READY, MEASURING = "waiting", "ready", "measuring"
-_WORK = {"build": "building", "examine": "examining"}
+_WORK = {"build": "building", "examine": "examining", "loadgen": "LoadGen"}
 
 
 def heading(event: ExperimentStarted) -> str:

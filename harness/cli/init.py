@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -30,5 +31,5 @@ def init(
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; name another folder") from error
     CONSOLE.print(f"wrote {escape(str(folder / FILES[0]))} and {escape(str(folder / FILES[1]))}")
-    CONSOLE.print(f"run it:   harness run {escape(str(folder / FILES[0]))}")
+    CONSOLE.print(f"run it:   harness run {escape(shlex.quote(str(folder / FILES[0])))}")
     CONSOLE.print("more:     docs/your-own-model.md")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -51,4 +52,7 @@ def plan(
         )
         least += guess.build_s + guess.measure_least_s
         most += guess.build_s + guess.measure_most_s
-    CONSOLE.print(f"in all about {units.span(least)} to {units.span(most)}; start it with: harness run {escape(suite)}")
+    CONSOLE.print(
+        f"in all about {units.span(least)} to {units.span(most)}; "
+        f"start it with: harness run {escape(shlex.quote(suite))}"
+    )

@@ -14,7 +14,7 @@ from rich.markup import escape
 from harness import units
 from harness.cli.board import ending, heading, kept
 from harness.cli.live import LiveTable
-from harness.events import Built, Event, ExperimentStarted, ReplicateDone, Resumed, TrialEnded
+from harness.events import Built, BusyHost, Event, ExperimentStarted, ReplicateDone, Resumed, TrialEnded
 from harness.schema import Status
 from harness.stats.estimate import Estimate
 
@@ -70,6 +70,8 @@ class PlainLines:
     def on_event(self, event: Event) -> None:
         """Print what lasts; what passes is not for a file."""
         match event:
+            case BusyHost():
+                self._line(f"[yellow]{escape(event.text)}; the run says so[/yellow]")
             case ExperimentStarted():
                 self._line(heading(event))
             case Resumed():

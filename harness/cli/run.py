@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.events import Event
+    from harness.runner import RunOptions
 
 RESULTS = Path("results")
 
@@ -29,6 +31,13 @@ def run(
         None, metavar="RUN", help="Finish a run that was cut short: its folder, its name in results/, or 'latest'."
     ),
     report: Path | None = typer.Option(None, metavar="FILE", help="Write the report to this file as well."),
+    force: bool = typer.Option(False, "--force", help="Measure on a busy host too; the run says so."),
+    isolate: bool = typer.Option(
+        False, "--isolate", help="Give workers scheduling groups of their own, with more weight (root, autogroup)."
+    ),
+    confirm: bool = typer.Option(
+        False, "--confirm", help="Time the winner and the baseline of each experiment alone afterwards."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the verdicts."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead; progress goes to stderr."),
 ) -> None:
@@ -36,15 +45,18 @@ def run(
     from harness.errors import UserError
 
     told = None if quiet else ERRORS if json else CONSOLE
+    options = run_options(results, cache, models, force=force, isolate=isolate)
 
     def begin(watch: Watch) -> Path:
         if suite is not None and resume is None:
-            return _start(suite, results, cache, models, watch)
+            return _start(suite, options, watch)
         if resume is not None and suite is None:
-            return _finish(resume, results, cache, watch, told)
+            return _finish(resume, options, watch, told)
         raise UserError("name a suite to start a run (harness run SUITE), or one to finish (--resume RUN)")
 
     directory = watched(begin, told, results)
+    if confirm:
+        watched(lambda watch: confirm_winners(directory, options, watch), told, results)
     conclude(directory, json=json, report=report)
 
 
@@ -107,42 +119,68 @@ class Watch:
         return f"; finish it with: harness run --resume {self._directory.name if near else self._directory}"
 
 
-def _start(suite: str, results: Path, cache: Path | None, models: Path | None, watch: Watch) -> Path:
+def run_options(
+    results: Path, cache: Path | None, models: Path | None = None, *, force: bool = False, isolate: bool = False
+) -> RunOptions:
+    """Return what a runner needs to know; a cache of None is the user's, or for a resume the run's own."""
+    from harness.runner import RunOptions
+
+    return RunOptions(results, cache, models, "label" if force else "refuse", isolate)
+
+
+def _start(suite: str, options: RunOptions, watch: Watch) -> Path:
     """Start a new run and return its folder when it is done."""
     from harness import catalog
     from harness.suite import read_text
 
     path = catalog.find_suite(suite)
-    return measure_text(read_text(path), path, results, cache, models, watch)
+    return measure_text(read_text(path), path, options, watch)
 
 
-def measure_text(text: str, path: Path, results: Path, cache: Path | None, models: Path | None, watch: Watch) -> Path:
+def measure_text(text: str, path: Path, options: RunOptions, watch: Watch) -> Path:
     """Measure a suite given as text; ``path`` is what errors name, and where its own paths are relative to."""
     from harness import catalog
-    from harness.cache import default_root
     from harness.header import SuiteSource
     from harness.plan import plan
-    from harness.runner import Runner, RunOptions
+    from harness.runner import Runner
     from harness.suite import parse_suite
 
     parsed = parse_suite(text, str(path))
-    experiments = plan(parsed, catalog.catalog(models))
-    runner = Runner(RunOptions(results, cache or default_root(), models), watch)
+    experiments = plan(parsed, catalog.catalog(options.models))
     source = SuiteSource(text, str(path.resolve()))
-    return runner.run(parsed.spec.suite, parsed.spec.seed, experiments, source)
+    return Runner(options, watch).run(parsed.spec.suite, parsed.spec.seed, experiments, source)
 
 
-def _finish(name: str, results: Path, cache: Path | None, watch: Watch, told: Console | None) -> Path:
+def confirm_winners(directory: Path, options: RunOptions, watch: Watch) -> Path:
+    """Time the baseline and the winner of each experiment alone; without a winner there is nothing to confirm."""
+    from harness import catalog
+    from harness.header import suite_of
+    from harness.plan import plan
+    from harness.report.rows import report_df
+    from harness.report.sentences import answer
+    from harness.runner import Runner
+    from harness.store import read_run
+
+    stored = read_run(directory)
+    frame = report_df(stored)
+    runner = Runner(options, watch)
+    for experiment in plan(suite_of(stored), catalog.catalog(options.models)):
+        winner = answer(frame[frame["experiment"] == experiment.name]).subject
+        if winner is not None:
+            runner.confirm(directory, experiment, [experiment.baseline.name, winner])
+    return directory
+
+
+def _finish(name: str, options: RunOptions, watch: Watch, told: Console | None) -> Path:
     """Do what is missing of a run and return its folder."""
     from harness import catalog
-    from harness.cache import default_root
     from harness.cli.find import find_run
     from harness.header import is_complete, suite_of
     from harness.plan import plan
-    from harness.runner import Runner, RunOptions
+    from harness.runner import Runner
     from harness.store import read_run
 
-    directory = find_run(name, results)
+    directory = find_run(name, options.results)
     stored = read_run(directory)
     if is_complete(stored):
         if told is not None:
@@ -150,6 +188,6 @@ def _finish(name: str, results: Path, cache: Path | None, watch: Watch, told: Co
         return directory
     suite, kept = suite_of(stored), stored.header["options"]
     models = Path(kept["models"]) if kept.get("models") else None
-    experiments = plan(suite, catalog.catalog(models))
-    root = cache or (Path(kept["cache"]) if kept["cache"] else default_root())
-    return Runner(RunOptions(results, root, models), watch).resume(directory, experiments)
+    cache = options.cache or (Path(kept["cache"]) if kept["cache"] else None)
+    options = replace(options, cache=cache, models=models)
+    return Runner(options, watch).resume(directory, plan(suite, catalog.catalog(models)))

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from harness import units
 from harness.cli.console import CONSOLE, ERRORS
-from harness.cli.run import RESULTS, Watch, conclude, measure_text, watched
+from harness.cli.run import RESULTS, Watch, conclude, measure_text, run_options, watched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,12 +40,17 @@ def try_(
     metric: str | None = typer.Option(None, help="accuracy, top1-agreement or cosine-agreement."),
     batch_size: int = typer.Option(1, min=1, help="Examples in a call."),
     threads: int = typer.Option(1, min=1, help="Threads of each runtime."),
-    budget: float = typer.Option(60.0, min=1.0, help="About how many seconds to measure."),
+    budget: float = typer.Option(
+        60.0,
+        min=1.0,
+        help="About how many seconds to measure, after building; the least that a verdict needs is always taken.",
+    ),
     models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
     save: Path | None = typer.Option(None, metavar="FILE", help="Keep the suite that is run in this file."),
     report: Path | None = typer.Option(None, metavar="FILE", help="Where the report goes; reports/ by default."),
     results: Path = typer.Option(RESULTS, help="Folder that the run's own folder is made in."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
+    force: bool = typer.Option(False, "--force", help="Measure on a busy host too; the run says so."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, only the verdicts."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead; progress goes to stderr."),
 ) -> None:
@@ -66,10 +71,10 @@ def try_(
             told.print(f"[dim]not tried: {escape(backend)} ({escape(reason)})[/dim]")
 
     def begin(watch: Watch) -> Path:
-        return measure_text(proposal.text, place, results, cache, models, watch)
+        return measure_text(proposal.text, place, run_options(results, cache, models, force=force), watch)
 
     directory = watched(begin, told, results)
-    if not json:
+    if told is not None and not json:
         CONSOLE.print(f"\nthe suite that was run{f', kept in {save}' if save else ' (--save FILE keeps it)'}:\n")
         print(proposal.text)
     conclude(directory, json=json, report=report or Path("reports") / f"{directory.name}.html")
@@ -211,6 +216,12 @@ def _describe(card: ModelCard, found: Inspection, told: Console) -> None:
         f"[bold]{escape(card.name)}[/bold] takes {escape(takes)} and gives {escape(gives)}; "
         f"a call lasts about {units.seconds(found.call_s)}"
     )
+    guessed = [i.name for i in found.inputs if (i.low, i.high) == (0, 2)]
+    if guessed:
+        told.print(
+            f"[yellow]nobody knows the range of {escape(', '.join(guessed))}, so zeros and ones are fed; state it, as "
+            f"in --input '{escape(guessed[0])}=...:int64:0..257', or give --data[/yellow]"
+        )
     if found.replaceable_weights:
         told.print(
             "[yellow]its weights are listed among its inputs, which keeps runtimes from preparing them; "

@@ -48,8 +48,14 @@ class Accuracy(Metric):
         return _classes(outputs, self.name)
 
     def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
-        """Return 1 for a right and 0 for a wrong prediction."""
-        return np.asarray(self.predict(outputs) == right, dtype=np.float64)
+        """Return 1 for a right and 0 for a wrong prediction. Raises InvalidOutputError for a class that is none."""
+        predicted, classes = self.predict(outputs), outputs[0].shape[1]
+        if np.size(right) and (np.max(right) >= classes or np.min(right) < 0):
+            raise InvalidOutputError(
+                f"the targets hold class {np.max(right)} or {np.min(right)}, and the model has the classes 0 to "
+                f"{classes - 1}"
+            )
+        return np.asarray(predicted == right, dtype=np.float64)
 
 
 class Top1Agreement(Metric):
@@ -102,11 +108,21 @@ def _similarity(got: NDArray[Any], want: NDArray[Any]) -> NDArray[np.float64]:
         return np.ones(n)
     if got.dtype.kind not in "fc":
         return np.asarray((got == want).reshape(n, -1).mean(axis=1), dtype=np.float64)
-    a, b = got.reshape(n, -1).astype(np.float64), want.reshape(n, -1).astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    a, b = _directions(got), _directions(want)
     both_zero = ~a.any(axis=1) & ~b.any(axis=1)
-    cosine = np.divide((a * b).sum(axis=1), norms, out=np.zeros(n), where=norms > 0)
-    return np.where(both_zero, 1.0, np.clip(cosine, -1.0, 1.0))
+    return np.where(both_zero, 1.0, np.clip((a * b).sum(axis=1), -1.0, 1.0))
+
+
+def _directions(outputs: NDArray[Any]) -> NDArray[np.float64]:
+    """Return (n, elements) rows of length 1; zeros stay. A complex number counts as two elements."""
+    rows = np.ascontiguousarray(outputs.reshape(len(outputs), -1))
+    rows = rows.view(rows.real.dtype).astype(np.float64)
+    rows = _divided(rows, np.abs(rows).max(axis=1, keepdims=True))  # near 1: no square overflows or vanishes
+    return _divided(rows, np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _divided(rows: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(rows, sizes, out=np.zeros_like(rows), where=sizes > 0))
 
 
 def agreement_metric(expected: Arrays) -> str:
@@ -119,6 +135,7 @@ def agreement_metric(expected: Arrays) -> str:
         and first.dtype.kind == "f"
         and bool((first >= 0).all())
         and bool(np.allclose(first.sum(axis=1), 1.0, atol=1e-3))
+        and len(np.unique(first.argmax(axis=1))) > 1  # where all are of one class, agreement on it says nothing
     )
     return Top1Agreement.name if probabilities else CosineAgreement.name
 

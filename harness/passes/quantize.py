@@ -78,8 +78,9 @@ class _OnnxQuantization(Pass):
                     f"ONNX Runtime's quantizer cannot take this graph: {type(error).__name__}: {error}"
                 ) from error
             before = onnx.load(str(prepared), load_external_data=False).graph
+            # Quantizers leave the graphs inside If and Loop alone; what they hold is counted as not quantized.
             after = onnx.load(str(target), load_external_data=False).graph
-            weighted = [node.op_type for node in before.node if node.op_type in _WEIGHTED]
+            weighted = [node.op_type for node in _nodes(before) if node.op_type in _WEIGHTED]
             quantized = self._count(after)
             detail = f"{quantized} of {len(weighted)} {'/'.join(sorted(set(weighted))) or 'layers'} quantized"
             if not quantized:
@@ -177,6 +178,15 @@ class QuantizeDynamicInt8(_OnnxQuantization):
 
     def _count(self, graph: onnx.GraphProto) -> int:
         return sum(node.op_type in _DYNAMIC for node in graph.node)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _refuse_quantized(model: Path) -> None:

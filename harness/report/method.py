@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness import units
 from harness.environment import describe
+from harness.frame import NO_GPU
 from harness.noise import Noise, noise_from_json
 from harness.peaks import Peaks, operations, peaks_of
 from harness.report.rows import absent, each, metric_of
@@ -21,9 +22,18 @@ from harness.useful import useful_share
 
 NO_NOISE = "not measured (harness doctor --noise)"
 LABELS = {
-    "energy_j": "energy",
-    "utilization": "utilization",
-    "device_memory_bytes": "device memory",
+    **dict.fromkeys(("energy_j", "energy_source", "energy_scope"), "energy"),
+    **dict.fromkeys(
+        (f"utilization{part}" for part in ("", "_waited", "_per_core", "_window_s", "_disturbed")), "utilization"
+    ),
+    **dict.fromkeys(
+        (f"gpu_{name}" for name in ("sm_utilization", "memory_utilization", "power_w", "sm_clock_hz", "throttling")),
+        "GPU use",
+    ),
+    **dict.fromkeys((f"device_memory_{name}bytes" for name in ("", "allocated_", "reserved_")), "device memory"),
+    "pss_bytes": "proportional memory",
+    "uss_bytes": "unique memory",
+    "growth_bytes_per_call": "growth with calls",
     "latency_p50_s": "p50 latency",
     "latency_p95_s": "p95 latency",
     "latency_p99_s": "p99 latency",
@@ -74,6 +84,7 @@ def environment(run: Run) -> tuple[Fact, ...]:
         ("seed", header.get("seed")),
         ("started", _date(header.get("started_at"))),
         ("last trial ended", _date(finished)),
+        ("others before", _neighbors(header.get("neighbors"))),
         ("load before", _prefixed("1 min average", host.get("load_average_1m"))),
         ("CPU governor", host.get("governor")),
         ("noise of the host", _noise(header.get("noise"))),
@@ -98,6 +109,8 @@ def procedure(experiment: Mapping[str, Any], rows: pd.DataFrame) -> tuple[Fact, 
             Fact("rounds", f"{first['rounds']:.0f}, one block of every variant in random order each"),
             Fact("disturbed rounds", _disturbed(timed)),
             _floor(timed),
+            *_outside(timed),
+            *_used(timed),
         ]
         facts += _scopes(timed)
     facts.append(Fact("margin of speed", f"{100 * settings['margin']:g} %: a smaller difference is the same"))
@@ -118,9 +131,12 @@ def gaps(rows: pd.DataFrame) -> tuple[Gap, ...]:
     good = rows[rows["status"] == "ok"]
     for row in each(good):
         for column, reason in row["missing"].items():
-            if reason != OWN_ROW and column not in FOLLOWERS:
-                found.setdefault(column, {})[str(row["trial"])] = str(reason)
-    return tuple(_gap(LABELS.get(name, name.replace("_", " ")), why, len(good)) for name, why in found.items())
+            # Scenarios stand in a table of their own.
+            skipped = reason in (OWN_ROW, NO_GPU) or column.startswith("scenario_") or column in FOLLOWERS
+            if not skipped:
+                label = LABELS.get(column, column.replace("_", " "))
+                found.setdefault(label, {}).setdefault(str(row["trial"]), str(reason))
+    return tuple(_gap(name, why, len(good)) for name, why in found.items())
 
 
 def _gap(name: str, reasons: Mapping[str, str], trials: int) -> Gap:
@@ -147,6 +163,47 @@ def _disturbed(timed: pd.DataFrame) -> str:
     return text
 
 
+def _outside(timed: pd.DataFrame) -> list[Fact]:
+    known = timed[timed["other_cpu_share"].notna()]
+    if not len(known):
+        return []
+    first = known.iloc[0]
+    text = (
+        f"other programs used {units.percent(first['other_cpu_share'])} and the hypervisor took "
+        f"{units.percent(first['steal_share'])} of the measured cores' time"
+    )
+    if not absent(first["waiting_share"]):
+        text += f"; some task of the host waited for a CPU {units.percent(first['waiting_share'])} of the time"
+    return [Fact("from outside", text)]
+
+
+def _used(timed: pd.DataFrame) -> list[Fact]:
+    """Return what calls back to back used of the machine, and what is odd about it."""
+    facts = []
+    known = timed[timed["utilization"].notna()]
+    if len(known):
+        low, high = (f"{float(getattr(known['utilization'].astype(float), side)()):.2f}" for side in ("min", "max"))
+        window = float(known["utilization_window_s"].astype(float).median())
+        text = f"{low if low == high else f'{low} to {high}'} cores, in {window:.2g} s of calls back to back"
+        text += _disturbed_use(known)
+        odd = [
+            f"{row['trial']} {row['utilization_note']}" for row in each(known) if not absent(row["utilization_note"])
+        ]
+        facts.append(Fact("CPU use", "; ".join([text, *odd])))
+    counted = timed[timed["energy_j"].notna()]
+    if len(counted):
+        first = counted.iloc[0]
+        facts.append(Fact("energy", f"from {first['energy_source']}: {first['energy_scope']}"))
+    leaks = [f"{row['trial']} {row['leak_note']}" for row in each(timed) if not absent(row["leak_note"])]
+    return facts + ([Fact("memory", "; ".join(leaks))] if leaks else [])
+
+
+def _disturbed_use(known: pd.DataFrame) -> str:
+    """Say how many trials were disturbed from outside while their use of the machine was watched."""
+    count = int(known["utilization_disturbed"].astype(bool).sum())
+    return f" ({count} of {len(known)} disturbed from outside)" if count else ""
+
+
 def _scopes(timed: pd.DataFrame) -> list[Fact]:
     if not (timed["speedup_scope"] == "process").any():
         return []
@@ -167,6 +224,14 @@ def _noise_entry(noise: Noise) -> str:
         f"{threads}: standard deviation {units.percent(noise.within)} of a block, {units.percent(noise.between)} of a "
         f"process ({noise.processes} processes of {noise.model} on {noise.backend}, {noise.measured_at[:10]}{quiet})"
     )
+
+
+def _neighbors(found: object) -> str | None:
+    if not isinstance(found, Mapping):
+        return None
+    named = [f"{n['name']} {n['cores']:.1f}" for n in found.get("neighbors", [])[:3]]
+    text = f"used {float(found['used']):.1f} of {found['cores']} cores"
+    return f"{text} ({', '.join(named)})" if named else text
 
 
 def _peaks_entry(peaks: Peaks) -> str:

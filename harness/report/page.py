@@ -27,6 +27,7 @@ from harness.peaks import Peaks
 from harness.report import figures, method
 from harness.report.roofline import roofline
 from harness.report.rows import report_df
+from harness.report.scenarios import Scenarios, scenarios
 from harness.report.sentences import Answer, answer
 from harness.report.style import CONFIG
 from harness.report.table import Table, table
@@ -102,6 +103,7 @@ class Section:
     answer: Answer
     charts: tuple[Chart, ...]
     table: Table | None
+    scenarios: Scenarios | None
     gaps: tuple[method.Gap, ...]
     procedure: tuple[method.Fact, ...]
 
@@ -183,6 +185,7 @@ def _section(
         answer=answer(rows, experiment.get("trials", ())),
         charts=tuple(_charts(identity, rows, records, samples, run_peaks(run))) if len(rows) else (),
         table=table(rows) if len(rows) else None,
+        scenarios=scenarios(rows) if len(rows) else None,
         gaps=method.gaps(rows) if len(rows) else (),
         procedure=method.procedure(experiment, rows),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness import units
 from harness.frame import AGREEMENT_NOTES
 from harness.report.rows import Metric, Row, absent, baseline_of, each, engine_of, estimate, measured, metric_of, needed
 from harness.units import ratio
@@ -62,8 +63,37 @@ def answer(rows: pd.DataFrame, planned: Sequence[str] = ()) -> Answer:
         return Answer(None, _nothing(metric, base), (*_nearest(compared, metric), *closing))
     best = proven.iloc[0]
     passed = faster[faster["speedup"] > best["speedup"]]
-    notes = (*_engine(best, rows), *_overlapping(best, proven), *_passed_over(passed, metric), *closing)
+    notes = (
+        *_crowded(best),
+        *_alone(best, base),
+        *_engine(best, rows),
+        *_overlapping(best, proven, engine_of(best, rows)),
+        *_passed_over(passed, metric),
+        *closing,
+    )
     return Answer(str(best["trial"]), _winner(best, base, metric), notes)
+
+
+def _crowded(best: Row) -> list[str]:
+    """Warn where the host was too busy for clean rounds."""
+    if absent(best["other_cpu_share"]) or bool(best["speedup_clean"]):
+        return []
+    share = units.percent(float(best["other_cpu_share"]) + float(best["steal_share"]))
+    return [
+        f"Mind that others used {share} of the measured cores' time and clean rounds did not suffice: intervals are "
+        "widened by what that could have added. Measure again on a quiet host."
+    ]
+
+
+def _alone(best: Row, base: Row) -> list[str]:
+    """Say what winner and baseline took with the host to themselves, where that was measured."""
+    if absent(best["alone_p50_s"]) or absent(base["alone_p50_s"]):
+        return []
+    times = f"{units.seconds(base['alone_p50_s'])} for {base['trial']}, {units.seconds(best['alone_p50_s'])} for it"
+    if absent(best["alone_speedup"]):
+        return [f"Timed alone, the median call took {times}."]
+    interval = f"[{units.ratio(best['alone_speedup_low'])[:-1]}, {units.ratio(best['alone_speedup_high'])[:-1]}]"
+    return [f"Timed alone, the median call took {times}: {units.ratio(best['alone_speedup'])} {interval}."]
 
 
 def _meaning(rows: pd.DataFrame) -> list[str]:
@@ -102,13 +132,15 @@ def _engine(best: Row, rows: pd.DataFrame) -> list[str]:
     if absent(engine["speedup"]) or engine["trial"] == best["trial"]:
         return []
     return [
-        f"Of that, the engine alone ({engine['trial']}) gives {ratio(engine['speedup'])} "
-        f"and the technique {ratio(best['technique_speedup'])} on top."
+        f"The engine alone ({engine['trial']}) gives {ratio(engine['speedup'])}; against that engine, compared call by "
+        f"call, the technique gives {ratio(best['technique_speedup'])}."
     ]
 
 
-def _overlapping(best: Row, proven: pd.DataFrame) -> list[str]:
+def _overlapping(best: Row, proven: pd.DataFrame, engine: Row | None) -> list[str]:
     others = proven[(proven["trial"] != best["trial"]) & (proven["speedup_high"] >= best["speedup_low"])]
+    if engine is not None and best["technique_speedup_verdict"] == "faster":
+        others = others[others["trial"] != engine["trial"]]  # compared in pairs, it is told apart
     if not len(others):
         return []
     named = _names([f"{row['trial']} ({estimate(row)})" for row in each(others)])

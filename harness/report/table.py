@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -52,24 +52,28 @@ class Table:
 
 @dataclass(frozen=True)
 class _Column:
+    """``needs``: the column of the frame without whose values this one is left out."""
+
     heading: Heading
     read: Callable[[Row, Metric | None], Cell]
+    needs: str = ""
 
 
 def table(rows: pd.DataFrame) -> Table:
     """Return the table of one experiment: measured trials fastest first, then those that ended early."""
     metric = metric_of(rows)
     early = rows[rows["status"] != "ok"]
-    columns = (*_COLUMNS, *_ROOFLINE) if has_roofline(rows) else _COLUMNS
-    body = [TableRow(_cells(row, metric, columns), row["role"] == "baseline") for row in each(measured(rows))]
-    body += [TableRow(_cells(row, metric, columns), row["role"] == "baseline", _reason(row)) for row in each(early)]
+    known = (*_COLUMNS, *_ROOFLINE) if has_roofline(rows) else _COLUMNS
+    columns = [c for c in known if not c.needs or rows[c.needs].notna().any()]
+
+    def cells(row: Row) -> tuple[Cell, ...]:
+        return tuple(column.read(row, metric) for column in columns)
+
+    body = [TableRow(cells(row), row["role"] == "baseline") for row in each(measured(rows))]
+    body += [TableRow(cells(row), row["role"] == "baseline", _reason(row)) for row in each(early)]
     name = "quality" if metric is None else metric.name
     headings = [Heading(c.heading.title.format(metric=name), c.heading.numeric) for c in columns]
     return Table(tuple(headings), tuple(body))
-
-
-def _cells(row: Row, metric: Metric | None, columns: Sequence[_Column]) -> tuple[Cell, ...]:
-    return tuple(column.read(row, metric) for column in columns)
 
 
 def _reason(row: Row) -> str:
@@ -139,6 +143,17 @@ def _threads(row: Row, _: Metric | None) -> Cell:
     return Cell(optional(row["threads_actual"], lambda n: f"{n:g}"), _key(row["threads_actual"]))
 
 
+def _noted(name: str, note: str, show: Callable[[float], str]) -> Callable[[Row, Metric | None], Cell]:
+    """Show a number, marked where a note says that something is odd about it."""
+    plain = _number(name, show)
+
+    def read(row: Row, metric: Metric | None) -> Cell:
+        cell = plain(row, metric)
+        return cell if absent(row[note]) else Cell(f"{cell.text} (!)", cell.key, note=str(row[note]))
+
+    return read
+
+
 def _rate(value: float) -> str:
     return f"{value:,.0f}/s" if value >= 100 else f"{value:.3g}/s"
 
@@ -156,12 +171,17 @@ _COLUMNS = (
     _Column(Heading("p95"), _number("latency_p95_s", units.seconds)),
     _Column(Heading("p99"), _number("latency_p99_s", units.seconds)),
     _Column(Heading("throughput"), _number("throughput_per_s", _rate)),
-    _Column(Heading("memory"), _number("inference_over_floor_bytes", units.size)),
+    _Column(Heading("memory"), _noted("inference_over_floor_bytes", "leak_note", units.size)),
+    _Column(Heading("unique memory"), _number("uss_bytes", units.size), needs="uss_bytes"),
+    _Column(Heading("GPU memory"), _number("device_memory_bytes", units.size), needs="device_memory_bytes"),
     _Column(Heading("size"), _number("artifact_bytes", units.size)),
     _Column(Heading("build"), _build),
     _Column(Heading("parameters"), _number("parameters", lambda n: f"{n:,.0f}")),
     _Column(Heading("precision", numeric=False), _text("precision_actual")),
     _Column(Heading("threads"), _threads),
+    _Column(Heading("cores used"), _noted("utilization", "utilization_note", "{:.2f}".format), needs="utilization"),
+    _Column(Heading("GPU use"), _number("gpu_sm_utilization", units.percent), needs="gpu_sm_utilization"),
+    _Column(Heading("energy/example"), _number("energy_j", units.energy), needs="energy_j"),
 )
 
 # Only where the host's peaks are known.

@@ -96,6 +96,18 @@ def speedup(log_ratios: Sequence[Floats], confidence: float = 0.95) -> Estimate 
     return replace(_log_t(medians, sum(len(u) for u in units), scope, level), confidence=confidence)
 
 
+def stretched(estimate: Estimate, share: float) -> Estimate:
+    """Widen a speed-up's interval for rounds in which others used ``share`` of the measured cores' time.
+
+    A call that is interrupted lasts up to 1 / (1 − share) times as long as it would alone. Short calls slip between
+    the interruptions and long ones do not, so the error need not cancel in the ratio: each bound is moved by that
+    factor. The interval cannot show it by itself, since the error is the same in every replicate.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share must lie in [0, 1), got {share}")
+    return replace(estimate, low=estimate.low * (1 - share), high=estimate.high / (1 - share))
+
+
 def percentile(samples: Sequence[Floats], q: float, confidence: float = 0.95) -> Estimate | NotEnough:
     """Estimate a percentile of positive samples, such as a latency in seconds.
 

@@ -24,6 +24,10 @@ def test_threads_are_read_back(lowered):
         assert session.executed()["threads"] == threads == torch.get_num_threads()
         assert session.executed()["interop_threads"] == 1
     assert BACKEND.environment(2, {}) == {"OMP_NUM_THREADS": "2"}
+    bound = {"OMP_NUM_THREADS": "2", "OMP_PROC_BIND": "true", "OMP_PLACES": "{4},{5}"}
+    assert BACKEND.environment(2, {}, [4, 5]) == bound
+    assert "OMP_PROC_BIND" not in BACKEND.environment(1, {}, [5])
+    assert "OMP_PROC_BIND" not in BACKEND.environment(4, {}, [4, 5])
 
 
 def test_channels_last_gives_the_same_outputs(lowered, digits):

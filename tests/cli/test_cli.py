@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.schema import Status, Trial
+from harness.schema import Energy, Memory, Status, Trial, Utilization
 from tests.run_folder import BASELINE, INT8, PLAIN, Folder, Row
 
 
@@ -58,6 +59,30 @@ def test_a_typo_in_a_suite_is_one_line_with_its_place(tmp_path: Path) -> None:
     assert shown.stderr.startswith("error: s.yaml:5: unknown key 'thread'; did you mean 'threads'?")
     assert shown.stderr.count("\n") == 1
     assert not (tmp_path / "results").exists()
+
+
+def test_show_notes_what_was_used_of_the_machine(tmp_path: Path) -> None:
+    energy = Energy(0.0125, 10.0, 1.0, 800, "rapl:package-0", "whole package")
+    leaky = Memory(100, 300, 250, 90, 80, 1e6)
+    rows = [
+        Row(replace(BASELINE, threads=2), 2.0, utilization=Utilization(1.0, 9, 20, 1.95, 0.0, {}), energy=energy),
+        Row(
+            replace(INT8, threads=2),
+            1.0,
+            utilization=Utilization(1.0, 9, 20, 0.6, 1.3, {}, disturbed=True),
+            memory=leaky,
+        ),
+    ]
+    Folder(rows).write(tmp_path / "results" / "r")
+    notes = " ".join(run_harness("show", "r", cwd=tmp_path).stdout.split())
+    assert "CPU use: 0.60 to 1.95 of 2 cores (1 of 2 disturbed from outside)" in notes
+    assert "ort-int8: asked for 2 threads, used 0.60 cores and waited for 1.30 that others had" in notes
+    assert "ort-int8: grows by 1.00 MB with each call" in notes
+    assert "energy: 12.5 mJ an example (rapl:package-0: whole package)" in notes
+    Folder([Row(BASELINE, 2.0)]).write(tmp_path / "results" / "bare")
+    notes = " ".join(run_harness("show", "bare", cwd=tmp_path).stdout.split())
+    assert "CPU use: unmeasured (no counter)" in notes
+    assert "energy: unmeasured (no counter)" in notes
 
 
 def test_show_prints_verdicts_and_failures(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from tests.run_folder import BASELINE, INT8, PLAIN, Folder, Row
 
 SUITE = """
 suite: small
-measure: {replicates: 4, max_replicates: 4, rounds: 5, budget_s: 60, block_s: 0.002, stage_timeout_s: 20}
+measure:
+  {replicates: 4, max_replicates: 4, rounds: 5, budget_s: 60, block_s: 0.002, stage_timeout_s: 20, utilization_s: 0.05}
 experiments:
   - name: e
     model: _fake
@@ -31,7 +32,8 @@ experiments:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    more = ["--force"] if arguments[0] == "run" else []  # a test may meet a busy host
+    return [*[sys.executable, "-c", "from harness.cli import main; main()", *arguments], *more]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -95,7 +97,7 @@ def test_ctrl_c_says_how_to_finish_and_that_finishes(folder: Path) -> None:
     header = json.loads((directory / RUN_FILE).read_text())
     assert header["suite_text"] == SUITE
     assert header["suite_file"] == str(folder / "small.yaml")  # resumed from anywhere
-    assert header["options"] == {"cache": None}
+    assert header["options"] == {"cache": None, "models": None}
     assert len(header["resumed_at"]) == 1
 
     again = harness(folder, "run", "--resume", "latest", "--json", "--quiet")

@@ -52,11 +52,18 @@ def folder(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a shortened quickstart suite, run once."""
     folder = tmp_path_factory.mktemp("quickstart")
     suite = yaml.safe_load((resource_dir("suites") / "quickstart.yaml").read_text())
-    suite["measure"] |= {"replicates": 3, "max_replicates": 3, "rounds": 7, "block_s": 0.02, "budget_s": 30}
+    suite["measure"] |= {
+        "replicates": 3,
+        "max_replicates": 3,
+        "rounds": 7,
+        "block_s": 0.02,
+        "budget_s": 30,
+        "utilization_s": 0.2,
+    }
     [experiment] = suite["experiments"]
     experiment["variants"] = [v for v in experiment["variants"] if v.get("name", v["backend"]) in KEEP]
     (folder / "short.yaml").write_text(yaml.safe_dump(suite))
-    first = run_harness(script, "run", "short.yaml", cwd=folder)
+    first = run_harness(script, "run", "short.yaml", "--force", cwd=folder)
     assert first.returncode == 0, first.stdout + first.stderr
     (folder / "first.txt").write_text(first.stdout)
     return folder
@@ -107,7 +114,7 @@ def test_an_unavailable_backend_says_how_to_get_it(folder: Path) -> None:
 
 
 def test_a_second_run_uses_the_cache_and_says_so(script: Path, folder: Path) -> None:
-    second = run_harness(script, "run", "short.yaml", "--results", "again", cwd=folder)
+    second = run_harness(script, "run", "short.yaml", "--force", "--results", "again", cwd=folder)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("cached, no build") == 5
     frame = harness.load(folder / "again")
@@ -132,7 +139,7 @@ def test_the_wheel_is_what_runs_and_knows_its_own_suites_and_models(script: Path
 
 def test_an_onnx_file_is_tried_in_one_line_and_its_suite_runs_again(script: Path, tmp_path: Path) -> None:
     write_two_inputs(tmp_path / "some.onnx")
-    done = run_harness(script, "try", "some.onnx", "--budget", "2", "--save", "kept.yaml", cwd=tmp_path)
+    done = run_harness(script, "try", "some.onnx", "--force", "--budget", "2", "--save", "kept.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cosine-agreement, with the unoptimized model on synthetic inputs" in done.stdout
     frame = harness.load(tmp_path / "results").set_index("trial")

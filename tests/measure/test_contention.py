@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure.contention import Evidence, Snapshot, evidence, kernel_probe
+from harness.measure.contention import Evidence, Snapshot, evidence, kernel_probe, wait_quiet
 
 START = Snapshot(wall_s=100.0, idle_s=50.0, steal_s=1.0, own_s=7.0)
 
@@ -89,3 +89,14 @@ def test_a_process_that_has_ended_has_used_nothing() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert kernel_probe({10**6})([pid]).own_s == 0.0
+
+
+def test_a_process_is_waited_for_until_its_clock_stands_still_but_not_for_ever() -> None:
+    clock = iter([0.0, 0.5, 0.9, 0.9])
+    slept: list[float] = []
+    wait_quiet(1, clock=lambda pid: next(clock), sleep=slept.append)
+    assert len(slept) == 3
+    spinning = iter(float(n) for n in range(1000))
+    slept.clear()
+    wait_quiet(1, most_s=0.1, clock=lambda pid: next(spinning), sleep=slept.append)
+    assert len(slept) == 5

@@ -12,6 +12,7 @@ from harness.passes import PASSES
 def test_all_passes_are_registered():
     assert list(PASSES) == [
         "cast.bfloat16",
+        "onnx.constant-weights",
         "prune.channels",
         "quantize.dynamic-int8",
         "quantize.static-int8",

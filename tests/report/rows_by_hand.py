@@ -17,6 +17,8 @@ NONE = dict.fromkeys(
         *("quality_n_needed", "quality_flips", "quality_change_low", "quality_change_high"),
         *(f"latency_{p}{side}_s" for p in ("p50", "p95", "p99") for side in ("", "_low", "_high")),
         *("throughput_per_s", "throughput_low_per_s", "throughput_high_per_s"),
+        *(f"alone_p50{side}_s" for side in ("", "_low", "_high")),
+        *(f"alone_speedup{side}" for side in ("", "_low", "_high")),
         *(f"{p}{part}" for p in ("speedup", "technique_speedup") for part in ("", "_low", "_high", "_verdict")),
         *(f"{p}_{part}" for p in ("speedup", "technique_speedup") for part in ("reason", "rounds", "units", "scope")),
     ]

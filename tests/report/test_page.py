@@ -15,7 +15,7 @@ from harness.noise import Noise
 from harness.report.method import environment, gaps, procedure
 from harness.report.page import render, script_json, write_report
 from harness.report.rows import report_df
-from harness.schema import Quality, Status, Trial, Unmeasured
+from harness.schema import Energy, Memory, Quality, Status, Trial, Unmeasured, Utilization
 from harness.store import Run, read_run
 from tests.run_folder import BASELINE, INT8, PLAIN, Folder, Row
 
@@ -191,6 +191,39 @@ def test_how_it_was_measured_names_margins_and_disturbance(tmp_path: Path) -> No
     assert facts["margin of quality"] == "1 pt of accuracy"
     assert facts["margin of speed"].startswith("2 %")
     assert facts["workload"] == "offline, batch 4, 1 thread asked for, cpu"
+
+
+def test_use_of_the_machine_and_what_is_odd_about_it_is_said(tmp_path: Path) -> None:
+    base, leaky = replace(BASELINE, threads=2), replace(PLAIN, threads=2)
+    energy = Energy(0.0125, 10.0, 1.0, 800, "rapl:package-0", "whole package, idle included")
+    rows = [
+        Row(base, 2.0, utilization=Utilization(1.0, 50, 20, 1.95, 0.0, {0: 1.0}), energy=energy),
+        Row(
+            leaky,
+            1.0,
+            utilization=Utilization(1.0, 50, 20, 1.03, 0.0, {0: 1.0}, disturbed=True),
+            memory=Memory(100, 300, 250, 90, 80, 1e6),
+        ),
+    ]
+    run = read_run(Folder(rows).write(tmp_path / "run"))
+    facts = {f.name: f.text for f in procedure(run.header["experiments"][0], report_df(run))}
+    assert facts["CPU use"] == (
+        "1.03 to 1.95 cores, in 1 s of calls back to back (1 of 2 disturbed from outside); "
+        "ort asked for 2 threads, used 1.03 cores"
+    )
+    assert facts["energy"] == "from rapl:package-0: whole package, idle included"
+    assert facts["memory"] == "ort grows by 1.00 MB with each call: a leak, or a cache that fills"
+    words = " ".join(" ".join(Page(render(run)).words).split())
+    assert "cores used energy/example" in words
+    assert "12.5 mJ" in words
+    assert "1.03 (!)" in words
+    assert "GPU use" not in words
+
+
+def test_what_nobody_measured_has_no_column(tmp_path: Path) -> None:
+    words = " ".join(" ".join(Page(render(stored(tmp_path))).words).split())
+    assert "cores used" not in words
+    assert "energy/example" not in words
 
 
 def test_gaps_are_grouped_by_quantity_and_leave_out_what_ended_early(tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ def test_slower_passed_over_ones_are_not_mentioned() -> None:
 def test_the_engine_s_share_is_told_from_the_technique_s() -> None:
     plain = variant("ort", 2.5, role="plain", passes="")
     said = answer(frame(baseline(), plain, variant("a", 5.0, **technique(2.1))))
-    assert said.notes == ("Of that, the engine alone (ort) gives 2.50× and the technique 2.10× on top.",)
+    assert said.notes == (
+        "The engine alone (ort) gives 2.50×; against that engine, compared call by call, the technique gives 2.10×.",
+    )
 
 
 def test_a_technique_on_the_baseline_s_own_engine_has_no_engine_share() -> None:
@@ -128,3 +130,18 @@ def test_a_baseline_alone_is_said() -> None:
 
 def test_a_row_with_nothing_but_a_name_breaks_no_sentence() -> None:
     assert answer(frame(baseline(), row("a", quality=None))).subject is None
+
+
+def test_what_was_timed_alone_is_told() -> None:
+    alone = {"alone_p50_s": 0.0005, "alone_speedup": 2.1, "alone_speedup_low": 2.0, "alone_speedup_high": 2.2}
+    said = answer(frame({**baseline(), "alone_p50_s": 0.00105}, variant("a", 2.0, **alone)))
+    assert said.notes == ("Timed alone, the median call took 1.05 ms for torch, 500 µs for it: 2.10× [2.00, 2.20].",)
+
+
+def test_agreement_on_synthetic_inputs_is_not_sold_as_accuracy() -> None:
+    known = {"quality_metric": "cosine-agreement", "quality_data": "synthetic"}
+    said = answer(frame({**baseline(), **known}, variant("a", 2.0, **known)))
+    assert said.notes == (
+        "Quality here is cosine-agreement with the unoptimized model on synthetic inputs: whether the function is "
+        "still the same, not whether it is right.",
+    )

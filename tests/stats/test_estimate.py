@@ -16,6 +16,7 @@ from harness.stats.estimate import (
     percentile,
     prefer_clean,
     speedup,
+    stretched,
     throughput,
 )
 
@@ -251,3 +252,16 @@ def test_rounds_of_one_process_do_not_tell_what_another_start_would_show() -> No
     estimates = [given_estimate(speedup([r])) for r in rounds]
     assert all(e.scope == "process" for e in estimates)
     assert np.mean([e.low <= 1 <= e.high for e in estimates]) < 0.5
+
+
+@given(st.floats(0.0, 0.9), st.floats(0.5, 2.0))
+def test_a_stretched_interval_holds_every_ratio_that_interruptions_could_have_bent(share: float, truth: float) -> None:
+    seen = truth / (1 - share)  # the baseline was interrupted all the time, the variant never
+    estimate = stretched(Estimate(seen, seen, seen, 3, 60, "host"), share)
+    assert estimate.low <= truth * (1 + 1e-9)
+    assert estimate.high >= seen
+
+
+def test_a_share_of_everything_is_no_share() -> None:
+    with pytest.raises(ValueError, match="share"):
+        stretched(Estimate(1.0, 1.0, 1.0, 3, 60, "host"), 1.0)

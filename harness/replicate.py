@@ -19,6 +19,9 @@ from harness.schema import Trial
 from harness.suite import Measure
 
 MAX_CALLS = 5000
+# The untimed call at the start of a block is as long as a timed one, so a block of one call would waste half. Longer
+# blocks of slow calls cost few rounds' worth of time up to this many seconds.
+LEAST_CALLS, LEAST_CALLS_S = 4, 0.5
 # After this many rounds per clean round wanted, a busy host is taken as it is and the record says so.
 DIRTY_PATIENCE = 2
 STOP_PROBE_S = 30.0  # a call that takes longer after a stop hangs
@@ -246,8 +249,7 @@ class ReplicateRun:
             def calibrate(worker: _Live = worker) -> None:
                 with self._turn(worker.worker):
                     reply = worker.worker.call("ready", self._policy.stage_timeout_s)
-                wanted = round(self._policy.block_s / max(float(reply["call_s"]), 1e-9))
-                fixed.setdefault(worker.name, min(max(wanted, 1), MAX_CALLS))
+                fixed.setdefault(worker.name, calls_for(float(reply["call_s"]), self._policy.block_s))
 
             self._try(worker, live, calibrate)
         return fixed
@@ -290,3 +292,10 @@ class ReplicateRun:
         seen = evidence(before, self._tools.probe(pids), self._tools.watched)
         dirty = failed or seen.dirty
         return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty, seen
+
+
+def calls_for(call_s: float, block_s: float) -> int:
+    """Return how many calls of ``call_s`` seconds make a block of about ``block_s``, and of slow calls a few more."""
+    call_s = max(call_s, 1e-9)
+    least = max(1, min(LEAST_CALLS, int(LEAST_CALLS_S / call_s)))
+    return min(max(round(block_s / call_s), least), MAX_CALLS)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.replicate import LEAST_CALLS, LEAST_CALLS_S, MAX_CALLS, calls_for
+
+
+@pytest.mark.parametrize(
+    ("call_s", "calls"),
+    [
+        (0.003, 10),  # fast: as many as fill the block
+        (0.0, MAX_CALLS),
+        (0.02, LEAST_CALLS),  # slower: the untimed call shall not be half of it
+        (0.1, LEAST_CALLS),
+        (0.2, 2),  # but a block stays short
+        (0.6, 1),
+        (30.0, 1),
+    ],
+)
+def test_a_block_of_slow_calls_has_a_few_and_stays_short(call_s: float, calls: int) -> None:
+    assert calls_for(call_s, 0.03) == calls
+    assert call_s > LEAST_CALLS_S or calls == MAX_CALLS or calls * call_s <= LEAST_CALLS_S

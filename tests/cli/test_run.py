@@ -31,9 +31,13 @@ experiments:
 """
 
 
+# A test run in the background inherits an ignored SIGINT, which Python then leaves ignored.
+START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from harness.cli import main; main()"
+
+
 def command(*arguments: str) -> list[str]:
     more = ["--force"] if arguments[0] == "run" else []  # a test may meet a busy host
-    return [*[sys.executable, "-c", "from harness.cli import main; main()", *arguments], *more]
+    return [*[sys.executable, "-c", START, *arguments], *more]
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,9 @@ def added(folder: Path) -> Iterator[Backend]:
     BACKENDS.add(backend.name, backend)
     yield backend
     _forget(BACKENDS, backend.name)
+    _forget(PASSES, "round.weights")
+    for name in [name for name in sys.modules if "round_weights" in name or "numpy_backend" in name]:
+        del sys.modules[name]  # so that the next test registers them again
 
 
 def _forget(registry: Registry[Any], name: str) -> None:

@@ -97,7 +97,7 @@ def test_the_page_holds_answer_table_failures_and_method(tmp_path: Path) -> None
     text = render(stored(tmp_path))
     words = " ".join(" ".join(Page(text).words).split())
     assert re.search(r"ort-int8 : 4\.0\d× \[.*\] faster than torch, accuracy kept", words)
-    assert "Of that, the engine alone (ort) gives" in words
+    assert "The engine alone (ort) gives" in words
     assert "killed by SIGSEGV (stage measure)" in words
     assert "not measured (harness doctor --noise)" in words
     assert "Compare within this run only." in words

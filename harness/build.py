@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import pickle
 import sys
 import time
 from collections.abc import Callable
@@ -27,23 +26,21 @@ from harness.backends.base import (
     Available,
     LowerRequest,
     Unavailable,
-    as_arrays,
     distribution_versions,
 )
-from harness.backends.torch_eager import to_arrays
 from harness.cache import Cache, hash_file, hash_files, key_of
 from harness.dataset import DATA_FILE, DataCard, DataKind, TestData, write_test_data
 from harness.environment import cpu_flags
 from harness.errors import InvalidOutputError, UnsupportedError, UserError
 from harness.measure.quality import METRICS, agreement_metric
+from harness.modules import class_hashes, load_module, module_hash, parameter_count, run_module, save_module
 from harness.onnx_files import external_files
-from harness.onnx_inputs import open_session, run_session
 from harness.passes import PASSES, BuildContext, Pass
 from harness.schema import MODEL_STEP, Artifact, Fidelity, Step, Trial
 from harness.sources import model_of
 from harness.targets import code_hash, parse_target
 from harness.work import count_work
-from harness.zoo import Model, OnnxFile, Split, SplitName, model_path
+from harness.zoo import Model, Split, SplitName, model_path
 
 REFERENCE_EXAMPLES = 32
 _ORDER = list(Fidelity)
@@ -92,8 +89,8 @@ class Builder:
         else:
             self.report(f"model {self.model.name}")
             self._given = self.model.build(self.seed)
-            parts["weights"] = _fingerprint(self._given)
-            parts["code"] = [code_hash(parse_target(source.target).place, source.path), *_class_sources(self._given)]
+            parts["weights"] = module_hash(self._given)
+            parts["code"] = [code_hash(parse_target(source.target).place, source.path), *class_hashes(self._given)]
         if source.data is not None:
             parts["data"] = [_split_hash(self._data(split)) for split in ("test", "calibration")]
         return key_of(parts)
@@ -218,9 +215,9 @@ class Builder:
             else:
                 self.report(f"model {self.model.name}")
                 began = time.perf_counter()
-                module, steps = self._given or self.model.build(self.seed), []
+                module, steps = self.model.build(self.seed) if self._given is None else self._given, []
                 step = Step(MODEL_STEP, time.perf_counter() - began)
-            _save_module(module, directory / "module")
+            save_module(module, directory / "module")
             document: dict[str, Any] = {"steps": [dataclasses.asdict(s) for s in [*steps, step]]}
             document["sha256"] = hash_file(directory / "module")
             (directory / "stage.json").write_text(json.dumps(document))
@@ -230,16 +227,16 @@ class Builder:
         if cached and hash_file(directory / "module") != document["sha256"]:
             self.cache.discard("modules", key)
             return self._stage(passes)
-        return _load_module(directory / "module"), [Step(**s) for s in document["steps"]]
+        return load_module(directory / "module"), [Step(**s) for s in document["steps"]]
 
     def _apply(self, item: Pass, module: Any) -> tuple[Any, Step]:
         self.report(item.name)
-        before = _fingerprint(module)
+        before = module_hash(module)
         context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
         began = time.perf_counter()
         module, detail = item.apply_module(module, context)
         seconds = time.perf_counter() - began
-        if _fingerprint(module) == before:
+        if module_hash(module) == before:
             raise InvalidOutputError(f"{item.name} changed nothing in {self.model.name}")
         return module, Step(item.name, seconds, detail)
 
@@ -302,7 +299,7 @@ class Builder:
             format=self.backend.format,
             files={str(p.relative_to(directory)): hash_file(p) for p in files},
             size_bytes=sum(p.stat().st_size for p in files),
-            parameters=_parameter_count(module),
+            parameters=parameter_count(module),
             steps=tuple(steps),
             fidelity=self._fidelity(),
             versions=self.versions,
@@ -367,70 +364,9 @@ def _source_hash(package: str) -> str:
     return hash_files(folder.glob("*.py"))
 
 
-def _is_torch_module(module: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(module, torch.nn.Module)
-
-
-def _save_module(module: Any, path: Path) -> None:
-    if _is_torch_module(module):
-        import torch
-
-        try:
-            torch.save(module, path)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise UnsupportedError(
-                f"the module cannot be pickled ({error}), and only so can it reach the measured process; "
-                "define its classes and functions at the top level of their file"
-            ) from error
-    else:
-        path.write_bytes(pickle.dumps(module))
-
-
-def _load_module(path: Path) -> Any:
-    # Only ever called on files of the local cache whose hash was checked.
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"PK"
-    if zipped:
-        import torch
-
-        return torch.load(path, weights_only=False)
-    return pickle.loads(path.read_bytes())
-
-
-def run_module(module: Any, inputs: Arrays) -> Arrays:
-    """Run a model that is not lowered yet: a torch module, an ``OnnxFile``, or a plain function of arrays."""
-    if isinstance(module, OnnxFile):
-        return as_arrays(run_session(_open(module.path), inputs))
-    if _is_torch_module(module):
-        import torch
-
-        with torch.inference_mode():
-            return to_arrays(module.eval()(*(torch.from_numpy(a) for a in inputs)))
-    return as_arrays(module(*inputs))
-
-
-@functools.cache
-def _open(path: Path) -> Any:
-    return open_session(path)
-
-
 def _onnx_files(path: Path) -> list[Path]:
     """Return an ONNX file and the files beside it that hold its weights."""
     return [path, *external_files(path)]
-
-
-def _class_sources(module: Any) -> list[str]:
-    """Hash the files of the classes a module is made of, torch's own left out: its ``forward`` may live anywhere."""
-    files = set()
-    for part in module.modules() if _is_torch_module(module) else ():
-        kind = type(part)
-        if kind.__module__.partition(".")[0] == "torch":
-            continue
-        file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        if file:
-            files.add(Path(file))
-    return [hash_file(path) for path in sorted(files)]
 
 
 def _split_hash(split: Split) -> str:
@@ -439,23 +375,3 @@ def _split_hash(split: Split) -> str:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _fingerprint(module: Any) -> str:
-    if not _is_torch_module(module):
-        return hashlib.sha256(pickle.dumps(module)).hexdigest()
-    digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_bytes_dtype()).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _bytes_dtype() -> Any:
-    import torch
-
-    return torch.uint8
-
-
-def _parameter_count(module: Any) -> int | None:
-    return sum(p.numel() for p in module.parameters()) if _is_torch_module(module) else None

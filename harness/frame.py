@@ -11,7 +11,6 @@ import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from harness import units
 from harness.errors import StoreError
 from harness.peaks import Peaks, peaks_of
 from harness.roofline import roofline_columns
+from harness.samples import SampleReader
 from harness.schema import (
     Artifact,
     Disturbance,
@@ -36,7 +36,7 @@ from harness.schema import (
 )
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
 from harness.stats.quality import Mean, mean_score
-from harness.store import RUN_FILE, Run, confirmation_file, read_table
+from harness.store import RUN_FILE, Run, read_table
 
 NO_LATENCY = "the offline scenario judges no latency"
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -48,7 +48,6 @@ AGREEMENT_NOTES = {
     "unlabeled": "with the unoptimized model on your inputs: whether the function is still the same, not whether it is "
     "right",
 }
-
 
 NO_GPU = "the trial uses no GPU"
 # Clearly more than chance: without a leak the median growth of a call is 0 to a page here or there.
@@ -189,6 +188,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("dirty_rounds", _timing(lambda t: t.dirty_rounds)),
     Column("other_cpu_share", _disturbance(lambda d: d.other_cpu_share)),
     Column("steal_share", _disturbance(lambda d: d.steal_share)),
+    Column("crowding", _disturbance(lambda d: d.crowding)),
     Column("waiting_share", _disturbance(lambda d: d.waiting_share)),
     Column("frequency_hz", _disturbance(lambda d: d.frequency_hz)),
     Column("calls_per_block", _timing(lambda t: t.calls_per_block)),
@@ -249,92 +249,6 @@ def scores_of(run: Run, record: Record) -> np.ndarray[Any, np.dtype[np.float64]]
         return None
     table = read_table(run.directory / record.quality.predictions)
     return np.asarray(table.column("score").to_numpy(), dtype=np.float64)
-
-
-class SampleReader:
-    """Reads the raw samples of a run's experiments, each once, and keeps them in order by trial."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._frames: dict[tuple[str, int], pd.DataFrame] = {}
-        self._replicates: dict[tuple[str, int], list[int]] = {}
-        self._latencies: dict[tuple[str, int], dict[str, list[_Calls]]] = {}
-        self._medians: dict[tuple[str, int, bool], dict[str, dict[int, dict[int, float]]]] = {}
-
-    def frame(self, timing: Timing, group: int) -> pd.DataFrame:
-        """Return samples of one group: trial, replicate, round, position, dirty, latency_ns; one row a call."""
-        key = (timing.samples, group)
-        if key not in self._frames:
-            folder = self._run.directory / timing.samples
-            paths = sorted(folder.glob(f"group-{group}-replicate-*.parquet"), key=_replicate_number)
-            frames = [read_table(p).to_pandas() for p in paths]
-            if not frames:
-                raise StoreError(f"{folder} holds no samples of group {group}; restore it from where the run was made")
-            self._frames[key] = pd.concat(frames, ignore_index=True)
-            self._replicates[key] = [int(number) for number in np.unique(self._frames[key]["replicate"])]
-        return self._frames[key]
-
-    def latencies(self, record: Record) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
-        """Return a trial's latencies in seconds, one array a replicate; clean rounds where there are any."""
-        timing = record.timing
-        assert isinstance(timing, Timing)
-        key = (timing.samples, timing.group)
-        if key not in self._latencies:
-            self._latencies[key] = _calls_by_trial(self.frame(timing, timing.group))
-        replicates = self._latencies[key].get(record.trial.name, [])
-        return [(calls.ns if calls.dirty.all() else calls.ns[~calls.dirty]) / 1e9 for calls in replicates]
-
-    def medians(self, timing: Timing, group: int, trial: str, *, clean: bool) -> list[dict[int, float]]:
-        """Return block medians in seconds keyed by round, one mapping a replicate."""
-        key = (timing.samples, group, clean)
-        if key not in self._medians:
-            self._medians[key] = _medians_by_trial(self.frame(timing, group), clean=clean)
-        of_trial = self._medians[key].get(trial, {})
-        return [of_trial.get(number, {}) for number in self._replicates[timing.samples, group]]
-
-
-@dataclass(frozen=True)
-class _Calls:
-    """One trial's calls in one replicate."""
-
-    ns: np.ndarray[Any, np.dtype[np.float64]]
-    dirty: np.ndarray[Any, np.dtype[np.bool_]]
-
-
-def _calls_by_trial(frame: pd.DataFrame) -> dict[str, list[_Calls]]:
-    """Take a group's samples apart by trial, then replicate, in one pass."""
-    codes, names = pd.factorize(frame["trial"])
-    replicates = frame["replicate"].to_numpy()
-    order = np.lexsort((replicates, codes))
-    changes = (np.diff(codes[order]) != 0) | (np.diff(replicates[order]) != 0)
-    parts = np.split(order, np.flatnonzero(changes) + 1) if len(order) else []
-    ns, dirty = frame["latency_ns"].to_numpy(dtype=np.float64), frame["dirty"].to_numpy(dtype=bool)
-    found: dict[str, list[_Calls]] = {}
-    for part in parts:
-        found.setdefault(str(names[codes[part[0]]]), []).append(_Calls(ns[part], dirty[part]))
-    return found
-
-
-def _medians_by_trial(frame: pd.DataFrame, *, clean: bool) -> dict[str, dict[int, dict[int, float]]]:
-    """Return the median of each block in seconds: trial → replicate → round → value."""
-    chosen = frame[~frame["dirty"]] if clean else frame
-    medians = chosen.groupby(["trial", "replicate", "round"], sort=True)["latency_ns"].median() / 1e9
-    found: dict[str, dict[int, dict[int, float]]] = {}
-    for (trial, replicate, number), value in zip(medians.index, medians.to_numpy(), strict=True):
-        found.setdefault(str(trial), {}).setdefault(int(replicate), {})[int(number)] = float(value)
-    return found
-
-
-def alone_latencies(run: Run, experiment: str) -> dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]]:
-    """Return the latencies in seconds of trials that were timed alone, one array a process; empty for none."""
-    path = run.directory / confirmation_file(experiment)
-    if not path.is_file():
-        return {}
-    frame = read_table(path).to_pandas()
-    return {
-        str(trial): [part["latency_ns"].to_numpy(dtype=np.float64) / 1e9 for _, part in own.groupby("process")]
-        for trial, own in frame.groupby("trial")
-    }
 
 
 def spread(prefix: str, estimate: Estimate | NotEnough | Mean | None, suffix: str = "") -> dict[str, Any]:
@@ -404,10 +318,6 @@ def _latency_columns(record: Record, samples: SampleReader, missing: dict[str, s
     if isinstance(rate, NotEnough):
         missing["throughput_per_s"] = rate.reason
     return {**row, **spread("throughput", rate, "_per_s")}
-
-
-def _replicate_number(path: Path) -> int:
-    return int(path.stem.rpartition("-")[2])
 
 
 def concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

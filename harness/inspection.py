@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from harness.backends.base import Arrays
-from harness.build import run_module
 from harness.errors import UserError
+from harness.modules import run_module
 from harness.onnx_files import weights_among_inputs
 from harness.schema import InputSpec, Trial
 from harness.sources import model_of

@@ -6,15 +6,12 @@ of that run are held to it. So a run's verdicts never change with a later measur
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from harness.cache import default_root
-from harness.errors import StoreError
+from harness import host_files
 
 KIND = "noise"
 
@@ -54,30 +51,17 @@ class Noise:
 
 def noise_folder(host: str, root: Path | None = None) -> Path:
     """Return where a host's measurements lie; ``root`` is the cache, by default the user's."""
-    return (default_root() if root is None else root) / KIND / host
+    return host_files.folder_of(KIND, host, root)
 
 
 def keep(noise: Noise, root: Path | None = None) -> Path:
     """Write a measurement, in place of an earlier one of as many threads, and return the file."""
-    path = noise_folder(noise.host, root) / f"threads-{noise.threads}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(f".{os.getpid()}.partial")
-    staging.write_text(json.dumps(asdict(noise), indent=1) + "\n", encoding="utf-8")
-    staging.replace(path)
-    return path
+    return host_files.keep(KIND, noise.host, noise.threads, asdict(noise), root)
 
 
 def stored(host: str, root: Path | None = None) -> list[Noise]:
-    """Return a host's measurements, by thread count; empty when there are none.
-
-    Raises StoreError for a damaged file.
-    """
-    found = []
-    for path in noise_folder(host, root).glob("threads-*.json"):
-        try:
-            found.append(noise_from_json(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} is damaged: {error}; delete it and repeat harness doctor --noise") from error
+    """Return a host's measurements by thread count; empty when there are none. Raises StoreError for a damaged file."""
+    found = host_files.stored(KIND, host, noise_from_json, root)
     return sorted(found, key=lambda noise: noise.threads)
 
 

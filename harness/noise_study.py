@@ -21,10 +21,10 @@ from harness.catalog import backend_unavailable, model_unavailable
 from harness.environment import host_fingerprint
 from harness.errors import HarnessError, UserError
 from harness.events import Event
-from harness.frame import SampleReader
 from harness.noise import Noise, keep, noise_folder
 from harness.plan import Experiment
 from harness.runner import Runner, RunOptions
+from harness.samples import SampleReader
 from harness.schema import Record, Timing, Trial
 from harness.stats.estimate import Floats, NotEnough, prefer_clean
 from harness.stats.noise import components

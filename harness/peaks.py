@@ -6,16 +6,13 @@ the roofline never changes with a later measurement.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.cache import default_root
-from harness.errors import StoreError
+from harness import host_files
 
 KIND = "peaks"
 
@@ -97,29 +94,14 @@ def operations(number_format: str) -> str:
     return "FLOP/s" if "float" in number_format else "op/s"
 
 
-def peaks_folder(host: str, root: Path | None = None) -> Path:
-    """Return where a host's peaks lie; ``root`` is the cache, by default the user's."""
-    return (default_root() if root is None else root) / KIND / host
-
-
 def keep(peaks: Peaks, root: Path | None = None) -> Path:
     """Write a measurement, in place of an earlier one of as many threads, and return the file."""
-    path = peaks_folder(peaks.host, root) / f"threads-{peaks.threads}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(f".{os.getpid()}.partial")
-    staging.write_text(json.dumps(asdict(peaks), indent=1) + "\n", encoding="utf-8")
-    staging.replace(path)
-    return path
+    return host_files.keep(KIND, peaks.host, peaks.threads, asdict(peaks), root)
 
 
 def stored(host: str, root: Path | None = None) -> list[Peaks]:
-    """Return a host's peaks by thread count; empty when there are none. Raises StoreError for a damaged file."""
-    found = []
-    for path in peaks_folder(host, root).glob("threads-*.json"):
-        try:
-            found.append(peaks_from_json(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{path} is damaged: {error}; delete it and repeat harness doctor --peaks") from error
+    """Return a host's measurements by thread count; empty when there are none. Raises StoreError for a damaged file."""
+    found = host_files.stored(KIND, host, peaks_from_json, root)
     return sorted(found, key=lambda peaks: peaks.threads)
 
 

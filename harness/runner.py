@@ -111,7 +111,7 @@ class Runner:
             run = read_run(directory)
             host = host_fingerprint()
             check_resumable(run, None, host)
-            writer = RunWriter.reopen(run, now_text())
+            writer = RunWriter.reopen(run, None)
             context = self._context(writer, host["id"])
             examined = Journal(writer, context.cache, run.records).earlier(experiment.name).examined
             chosen = [examined[name] for name in trials if name in examined and still_there(examined[name])]

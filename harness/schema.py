@@ -347,12 +347,14 @@ class Disturbance:
     Attributes:
         other_cpu_share: used by processes that are none of ours.
         steal_share: taken by the hypervisor.
+        crowding: both together, as a share of the time in which the cores were busy: what a running worker lost.
         waiting_share: of the wall time, in which some task of the host waited for a CPU (PSI, our own included).
         frequency_hz: mean clock frequency of the measured cores.
     """
 
     other_cpu_share: float
     steal_share: float
+    crowding: float
     waiting_share: float | Unmeasured
     frequency_hz: float | Unmeasured
 

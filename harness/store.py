@@ -66,11 +66,15 @@ class RunWriter:
             ) from error
 
     @classmethod
-    def reopen(cls, run: Run, resumed_at: str) -> RunWriter:
-        """Go on with a run: note the time in its header and cut off lines that a crash left half written."""
+    def reopen(cls, run: Run, resumed_at: str | None) -> RunWriter:
+        """Go on with a run: note the time in its header and cut off lines that a crash left half written.
+
+        Without a time nothing is resumed, only added to a run that is complete.
+        """
         writer = cls.__new__(cls)
         writer.directory = run.directory
-        _write_header(run.directory, {**run.header, "resumed_at": [*run.header.get("resumed_at", []), resumed_at]})
+        if resumed_at is not None:
+            _write_header(run.directory, {**run.header, "resumed_at": [*run.header.get("resumed_at", []), resumed_at]})
         for name in (RECORDS_FILE, JOURNAL_FILE):
             _drop_cut_line(run.directory / name)
         return writer

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from harness.errors import SuiteError, did_you_mean
 from harness.schema import PassSpec
+from harness.yaml_lines import Place, line_of, read_yaml
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+\-]*$", max_length=80)]
 # Strict: YAML's yes and on are no numbers.
 Count = Annotated[int, Field(ge=1, strict=True)]
-Path_ = tuple[str | int, ...]
 AXES = ("backend", "passes", "threads", "batch_size")
 SYNTHETIC = "synthetic"
 DTYPES = (
@@ -308,7 +307,7 @@ class SuiteFile(_Strict):
 class Suite:
     """A validated suite together with where everything stands in its file."""
 
-    def __init__(self, spec: SuiteFile, file: str, lines: Mapping[Path_, int]) -> None:
+    def __init__(self, spec: SuiteFile, file: str, lines: Mapping[Place, int]) -> None:
         self.spec = spec
         self.file = file
         self._lines = lines
@@ -320,7 +319,7 @@ class Suite:
 
     def error(self, message: str, *path: str | int) -> SuiteError:
         """Return a SuiteError that points at the line of ``path``, or of its closest known parent."""
-        return SuiteError(message, file=self.file, line=_line(self._lines, path))
+        return SuiteError(message, file=self.file, line=line_of(self._lines, path))
 
 
 def read_suite(path: Path) -> Suite:
@@ -338,34 +337,19 @@ def read_text(path: Path) -> str:
 
 def parse_suite(text: str, file: str) -> Suite:
     """Validate a suite given as text; ``file`` is what errors name."""
-    loader = None
-    try:
-        loader = yaml.SafeLoader(text)  # refuses control characters already
-        node = loader.get_single_node()
-        if node is None:
-            raise SuiteError("is empty; a suite needs the keys 'suite' and 'experiments'", file=file)
-        lines: dict[Path_, int] = {}
-        _collect_lines(node, (), lines, file)
-        data = loader.construct_document(node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date, an anchor within itself
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        raise SuiteError(f"is not valid YAML: {problem}", file=file, line=mark.line + 1 if mark else None) from error
-    finally:
-        if loader is not None:
-            loader.dispose()
+    data, lines = read_yaml(text, file)
     try:
         return Suite(SuiteFile.model_validate(data), file, lines)
     except ValidationError as error:
         first = error.errors()[0]
-        location: Path_ = tuple(p for p in first["loc"] if not _is_tag(p))
+        location: Place = tuple(p for p in first["loc"] if not _is_tag(p))
         context = first.get("ctx") or {}
         if first["type"] == "unknown_key":
             location = (*location, context["key"])
-        raise SuiteError(_sentence(first, location), file=file, line=_line(lines, location)) from error
+        raise SuiteError(_sentence(first, location), file=file, line=line_of(lines, location)) from error
 
 
-def _sentence(error: Any, location: Path_) -> str:
+def _sentence(error: Any, location: Place) -> str:
     where = ".".join(str(p) for p in location)
     if error["type"] == "missing":
         return f"'{where}' is missing"
@@ -381,33 +365,3 @@ def _sentence(error: Any, location: Path_) -> str:
 def _is_tag(part: str | int) -> bool:
     # pydantic puts validator names such as function-before[...] into locations.
     return isinstance(part, str) and "[" in part
-
-
-def _line(lines: Mapping[Path_, int], path: Sequence[str | int]) -> int | None:
-    for end in range(len(path), -1, -1):
-        line = lines.get(tuple(path[:end]))
-        if line is not None:
-            return line
-    return None
-
-
-def _collect_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], file: str) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[Any, int] = {}
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                raise SuiteError("a key must be plain text; quote it if it begins with a bracket", file=file, line=line)
-            if key.value in seen:
-                raise SuiteError(
-                    f"key '{key.value}' stands twice, first in line {seen[key.value]}; remove one",
-                    file=file,
-                    line=line,
-                )
-            seen[key.value] = line
-            lines[(*path, key.value)] = line
-            _collect_lines(value, (*path, key.value), lines, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _collect_lines(item, (*path, index), lines, file)

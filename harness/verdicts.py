@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import StoreError
-from harness.frame import SampleReader, alone_latencies, concat, records_df, scores_of, spread
+from harness.frame import concat, records_df, scores_of, spread
 from harness.noise import Noise, noise_from_json
+from harness.samples import SampleReader, alone_latencies
 from harness.schema import Record, Status, Timing, Unmeasured
 from harness.stats.compare import speed_verdict
 from harness.stats.estimate import Estimate, NotEnough, log_ratios, percentile, prefer_clean, speedup, stretched
@@ -261,11 +262,11 @@ def _ratio(
 
 
 def _crowding(timing: Timing) -> float:
-    """Return the share of the measured cores' time that others used, over all rounds; 0 where nobody looked."""
+    """Return the share of the cores' busy time that others had, over all rounds; 0 where nobody looked."""
     seen = timing.disturbance
     if isinstance(seen, Unmeasured):
         return 0.0
-    return min(seen.other_cpu_share + seen.steal_share, MOST_CROWDING)
+    return min(seen.crowding, MOST_CROWDING)
 
 
 def _quality(

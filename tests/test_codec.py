@@ -118,7 +118,7 @@ OWN = dataclasses.replace(
         TRIAL, model="net.make", role="baseline", workload="single-stream", device="cuda:0", source=SOURCE
     ),
     quality=Quality("top1-agreement", 0.9, 64, True, "predictions/e.torch.parquet", cached=True, data="unlabeled"),
-    timing=dataclasses.replace(TIMING, disturbance=Disturbance(0.02, 0.01, 0.3, 2.5e9)),
+    timing=dataclasses.replace(TIMING, disturbance=Disturbance(0.02, 0.01, 0.04, 0.3, 2.5e9)),
     utilization=Utilization(1.02, 47, 21, 1.9, 0.1, {0: 0.95, 1: 0.96}, GPU, True),
     scenario=Scenario(
         name="server",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from harness.events import Event
     from harness.runner import RunOptions
+    from harness.store import Run
 
 RESULTS = Path("results")
 
@@ -163,6 +164,7 @@ def confirm_winners(directory: Path, options: RunOptions, watch: Watch) -> Path:
 
     stored = read_run(directory)
     frame = report_df(stored)
+    options = _as_begun(options, stored)
     runner = Runner(options, watch)
     for experiment in plan(suite_of(stored), catalog.catalog(options.models)):
         winner = answer(frame[frame["experiment"] == experiment.name]).subject
@@ -186,8 +188,13 @@ def _finish(name: str, options: RunOptions, watch: Watch, told: Console | None) 
         if told is not None:
             told.print(f"{escape(stored.name)} is complete: every trial has its record")
         return directory
-    suite, kept = suite_of(stored), stored.header["options"]
-    models = Path(kept["models"]) if kept.get("models") else None
+    suite = suite_of(stored)
+    options = _as_begun(options, stored)
+    return Runner(options, watch).resume(directory, plan(suite, catalog.catalog(options.models)))
+
+
+def _as_begun(options: RunOptions, stored: Run) -> RunOptions:
+    """Return the options with the cache and the models that the run began with."""
+    kept = stored.header["options"]
     cache = options.cache or (Path(kept["cache"]) if kept["cache"] else None)
-    options = replace(options, cache=cache, models=models)
-    return Runner(options, watch).resume(directory, plan(suite, catalog.catalog(models)))
+    return replace(options, cache=cache, models=Path(kept["models"]) if kept.get("models") else None)

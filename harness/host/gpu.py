@@ -52,10 +52,10 @@ def by_nvml(
     except nvml.NVMLError as error:
         return Unmeasured(f"NVML: {error}")
     try:
-        driver = _word(nvml.nvmlSystemGetDriverVersion())
+        driver = word(nvml.nvmlSystemGetDriverVersion())
         handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
         return tuple(
-            Gpu(_word(nvml.nvmlDeviceGetName(h)), driver, int(nvml.nvmlDeviceGetMemoryInfo(h).total)) for h in handles
+            Gpu(word(nvml.nvmlDeviceGetName(h)), driver, int(nvml.nvmlDeviceGetMemoryInfo(h).total)) for h in handles
         )
     except nvml.NVMLError as error:
         return Unmeasured(f"NVML: {error}")
@@ -102,5 +102,6 @@ def by_driver_folder(root: Path) -> tuple[Gpu, ...] | Unmeasured:
     return tuple(gpus) if gpus else Unmeasured(f"the NVIDIA driver {driver} is loaded and lists no GPU")
 
 
-def _word(value: str | bytes) -> str:
+def word(value: str | bytes) -> str:
+    """Return a text that NVML answered."""
     return value.decode() if isinstance(value, bytes) else value  # older versions of pynvml answer in bytes

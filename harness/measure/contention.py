@@ -49,6 +49,7 @@ class Evidence:
     steal_s: float
     waiting_s: float | None = None
     frequency_hz: float | None = None
+    own_cpu_s: float = 0.0
 
     @property
     def share(self) -> float:
@@ -75,7 +76,8 @@ def evidence(before: Snapshot, after: Snapshot, cores: int) -> Evidence:
     waiting = None
     if before.waiting_s is not None and after.waiting_s is not None:
         waiting = after.waiting_s - before.waiting_s
-    return Evidence(wall, cores, max(0.0, other), steal, waiting, after.frequency_hz)
+    own = max(0.0, after.own_s - before.own_s)
+    return Evidence(wall, cores, max(0.0, other), steal, waiting, after.frequency_hz, own)
 
 
 def disturbance(rounds: Sequence[Evidence]) -> Disturbance | Unmeasured:
@@ -84,11 +86,14 @@ def disturbance(rounds: Sequence[Evidence]) -> Disturbance | Unmeasured:
     wall = sum(e.wall_s for e in rounds)
     if not capacity:
         return Unmeasured("no round was taken")
+    taken = sum(e.other_cpu_s + e.steal_s for e in rounds)
+    busy = taken + sum(e.own_cpu_s for e in rounds)
     waits = [e.waiting_s for e in rounds if e.waiting_s is not None]
     clocks = [e.frequency_hz for e in rounds if e.frequency_hz is not None]
     return Disturbance(
         other_cpu_share=sum(e.other_cpu_s for e in rounds) / capacity,
         steal_share=sum(e.steal_s for e in rounds) / capacity,
+        crowding=taken / busy if busy else 0.0,
         waiting_share=sum(waits) / wall if waits else Unmeasured("the kernel has no /proc/pressure/cpu"),
         frequency_hz=sum(clocks) / len(clocks) if clocks else Unmeasured("this host does not tell its clock frequency"),
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from harness.host.gpu import word
 from harness.schema import Unmeasured
 
 ENERGY_PERIOD_S = 0.1  # updated every 20 to 100 ms, by product
@@ -154,13 +155,9 @@ def _open(nvml: Any, uuid: str | None) -> NvmlGpu | Unmeasured:
         handle = nvml.nvmlDeviceGetHandleByIndex(0)
     else:
         handle = nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}")
-    return NvmlGpu(nvml, handle, _word(nvml.nvmlDeviceGetName(handle)), _word(nvml.nvmlDeviceGetUUID(handle)))
+    return NvmlGpu(nvml, handle, word(nvml.nvmlDeviceGetName(handle)), word(nvml.nvmlDeviceGetUUID(handle)))
 
 
 def _reason(error: Exception) -> str:
     text = _REMEDIES.get(type(error).__name__)
     return f"NVML: {error}" if text is None else text.format(error)
-
-
-def _word(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value  # older versions of pynvml answer in bytes

@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from harness import __version__
 from harness.environment import describe
 from harness.errors import UserError
-from harness.frame import SampleReader, run_peaks
+from harness.frame import run_peaks
 from harness.peaks import Peaks
 from harness.report import figures, method
 from harness.report.roofline import roofline
@@ -31,6 +31,7 @@ from harness.report.scenarios import Scenarios, scenarios
 from harness.report.sentences import Answer, answer
 from harness.report.style import CONFIG
 from harness.report.table import Table, table
+from harness.samples import SampleReader
 from harness.schema import Record, Timing
 from harness.store import Run
 

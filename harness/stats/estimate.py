@@ -97,15 +97,18 @@ def speedup(log_ratios: Sequence[Floats], confidence: float = 0.95) -> Estimate 
 
 
 def stretched(estimate: Estimate, share: float) -> Estimate:
-    """Widen a speed-up's interval for rounds in which others used ``share`` of the measured cores' time.
+    """Widen a speed-up's interval for rounds in which others had ``share`` of the time in which the cores were busy.
 
-    A call that is interrupted lasts up to 1 / (1 − share) times as long as it would alone. Short calls slip between
-    the interruptions and long ones do not, so the error need not cancel in the ratio: each bound is moved by that
-    factor. The interval cannot show it by itself, since the error is the same in every replicate.
+    Let the scheduler give us slices of length o and others slices of length p in turn, share = p / (o + p). The median
+    call is interrupted only if calls last at least o / 2, and then takes p longer: it is stretched by at most
+    1 + 2 p / o = (1 + share) / (1 − share). Shorter calls slip between the interruptions, so the error does not cancel
+    in the ratio, and each bound is moved by that factor. The interval cannot show it by itself: the error is the same
+    in every replicate.
     """
     if not 0 <= share < 1:
         raise ValueError(f"share must lie in [0, 1), got {share}")
-    return replace(estimate, low=estimate.low * (1 - share), high=estimate.high / (1 - share))
+    factor = (1 + share) / (1 - share)
+    return replace(estimate, low=estimate.low / factor, high=estimate.high * factor)
 
 
 def percentile(samples: Sequence[Floats], q: float, confidence: float = 0.95) -> Estimate | NotEnough:

@@ -31,11 +31,19 @@ from harness.backends.base import (
 from harness.cache import Cache, hash_file, hash_files, key_of
 from harness.dataset import DATA_FILE, DataCard, DataKind, TestData, write_test_data
 from harness.environment import cpu_flags
-from harness.errors import InvalidOutputError, UnsupportedError, UserError
+from harness.errors import HarnessError, InvalidOutputError, UnsupportedError, UserError
 from harness.measure.quality import METRICS, agreement_metric
-from harness.modules import class_hashes, load_module, module_hash, parameter_count, run_module, save_module
+from harness.modules import (
+    class_hashes,
+    load_module,
+    module_hash,
+    parameter_count,
+    run_module,
+    save_module,
+    saved_bytes,
+)
 from harness.onnx_files import external_files
-from harness.passes import PASSES, BuildContext, Pass
+from harness.passes import PASSES, BuildContext, Change, Pass, Stage
 from harness.schema import MODEL_STEP, Artifact, Fidelity, Step, Trial
 from harness.sources import model_of
 from harness.targets import code_hash, parse_target
@@ -105,7 +113,7 @@ class Builder:
         key = self.key()
 
         def make(directory: Path) -> None:
-            module, steps = self._stage(self._of_form("module"))
+            module, steps = self._stage(self._at("module"))
             steps += self._lower(module, directory)
             self._describe(directory, key, module, steps)
 
@@ -120,22 +128,30 @@ class Builder:
         """Return the artifact's cache key: everything that could change its bytes."""
         return key_of(
             {
-                "stage": self._stage_key(self._of_form("module")),
-                "backend": self.backend.name,
-                "place": self._code() if self.backend.unpickles else None,
-                "code": _source_hash("backends"),
-                "description": 2,  # since when it says what a call must compute and move
-                "options": self.trial.options,
-                "passes": [_identity(p) for p in self._of_form("lowered")],
-                "versions": self.versions,
-                "cpu": cpu_flags(),
+                "lineage": self.lineage(),
                 "batch": self.trial.batch_size if self.backend.static_batch else None,
                 "threads": self.trial.threads if self.backend.static_threads else None,
             }
         )
 
-    def _of_form(self, form: str) -> list[Pass]:
-        return [p for p in self.passes if p.form == form]
+    def lineage(self) -> str:
+        """Return the key of what is computed, however many examples or threads are baked into it."""
+        return key_of(
+            {
+                "stage": self._stage_key(self._at("module")),
+                "backend": self.backend.name,
+                "place": self._code() if self.backend.unpickles else None,
+                "code": _source_hash("backends"),
+                "description": 3,  # since when it says what a call must compute and move
+                "options": self.trial.options,
+                "passes": [_identity(p) for p in (*self._at("exported"), *self._at("lowered"))],
+                "versions": self.versions,
+                "cpu": cpu_flags(),
+            }
+        )
+
+    def _at(self, stage: Stage) -> list[Pass]:
+        return [p for p in self.passes if p.stage_on(self.trial.backend) == stage]
 
     # -- data ------------------------------------------------------------------------------------------------
 
@@ -233,12 +249,13 @@ class Builder:
         self.report(item.name)
         before = module_hash(module)
         context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
+        size = saved_bytes(module)
         began = time.perf_counter()
-        module, detail = item.apply_module(module, context)
+        module, change = item.apply_module(module, context)
         seconds = time.perf_counter() - began
         if module_hash(module) == before:
             raise InvalidOutputError(f"{item.name} changed nothing in {self.model.name}")
-        return module, Step(item.name, seconds, detail)
+        return module, _step(item, seconds, change, size, saved_bytes(module))
 
     # -- lowering --------------------------------------------------------------------------------------------
 
@@ -248,6 +265,17 @@ class Builder:
         examples = self.trial.batch_size if fixed else REFERENCE_EXAMPLES
         test = self._data("test")
         self._write_reference(test.batch(examples), directory)
+        context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
+        exported: list[Step] = []
+
+        def transform(program: Any) -> Any:
+            for item in self._at("exported"):
+                self.report(item.name)
+                began = time.perf_counter()
+                program, change = item.apply_exported(program, context)
+                exported.append(_step(item, time.perf_counter() - began, change))
+            return program
+
         request = LowerRequest(
             example_inputs=test.batch(self.trial.batch_size),
             input_names=self.model.input_names,
@@ -256,18 +284,21 @@ class Builder:
             options=self.trial.options,
             threads=self.trial.threads,
             batched=not test.stacked,
+            transform=transform,
         )
         self.report(f"lower to {self.backend.name}")
         began = time.perf_counter()
         self.backend.lower(module, request)
-        steps = [Step("lower", time.perf_counter() - began)]
-        context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
-        for item in self._of_form("lowered"):
+        seconds = time.perf_counter() - began - sum(step.seconds for step in exported)
+        if len(exported) != len(self._at("exported")):
+            raise HarnessError(f"backend {self.backend.name} took no notice of the passes on its exported program")
+        steps = [Step("lower", seconds), *exported]
+        for item in self._at("lowered"):
             self.report(item.name)
-            before = hash_files(payload(directory))
+            before, size = hash_files(payload(directory)), _size(directory)
             began = time.perf_counter()
-            detail = item.apply_lowered(self.backend.name, directory, context)
-            steps.append(Step(item.name, time.perf_counter() - began, detail))
+            change = item.apply_lowered(self.backend.name, directory, context)
+            steps.append(_step(item, time.perf_counter() - began, change, size, _size(directory)))
             if hash_files(payload(directory)) == before:
                 raise InvalidOutputError(f"{item.name} changed nothing in the lowered {self.model.name}")
         return steps
@@ -278,7 +309,7 @@ class Builder:
         The reference is the module after the last pass that makes another function on purpose (pruned,
         fine-tuned), so that everything after it is held to its own, tighter bound.
         """
-        passes = self._of_form("module")
+        passes = self._at("module")
         upto = max((i + 1 for i, p in enumerate(passes) if p.fidelity is Fidelity.QUALITY), default=0)
         module, _ = self._stage(passes[:upto])
         outputs = run_module(module, inputs)
@@ -298,12 +329,13 @@ class Builder:
             key=key,
             format=self.backend.format,
             files={str(p.relative_to(directory)): hash_file(p) for p in files},
-            size_bytes=sum(p.stat().st_size for p in files),
+            size_bytes=_size(directory),
             parameters=parameter_count(module),
             steps=tuple(steps),
             fidelity=self._fidelity(),
             versions=self.versions,
             code=self._code() if self.backend.unpickles else None,
+            lineage=self.lineage(),
             work=count_work(module, self._data("test").batch(self.trial.batch_size), self.trial.batch_size, directory),
         )
         (directory / DESCRIPTION).write_text(json.dumps(dataclasses.asdict(artifact), indent=1))
@@ -335,7 +367,7 @@ class Builder:
     def _training_versions(self) -> set[str]:
         names = {"torch", *self.model.packages}
         for item in self.passes:
-            if item.form == "module":
+            if item in self._at("module"):
                 names |= set(item.distributions)
         return names
 
@@ -351,6 +383,14 @@ class Builder:
             hint = f"pip install 'optimization-harness[{','.join(sorted(extras))}]'" if extras else "install them"
             raise UnsupportedError(f"{', '.join(missing)} not installed: {hint}")
         return {**probe.versions, **more, "python": sys.version.split()[0]}
+
+
+def _step(item: Pass, seconds: float, change: Change, before: int | None = None, after: int | None = None) -> Step:
+    return Step(item.name, seconds, change.detail, change.layers, change.of, before, after)
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in payload(directory))
 
 
 def _identity(item: Pass) -> dict[str, Any]:

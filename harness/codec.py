@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import StoreError
-from harness.schema import SCHEMA_VERSION, Artifact, Record, Scenario, Trial
+from harness.schema import SCHEMA_VERSION, Artifact, Execution, Record, Scenario, Trial
 
 Document = dict[str, Any]
 
@@ -35,13 +35,19 @@ def _v1_to_v2(document: Document) -> Document:
     return document
 
 
+def _v2_to_v3(document: Document) -> Document:
+    """Version 3 tells what was executed. Before, nobody asked the runtime."""
+    return {**document, "schema_version": 3, "execution": {"reason": "version 2 did not ask the runtime"}}
+
+
 # version → function that turns a document of that version into one of the next.
-MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {1: _v1_to_v2}
+MIGRATIONS: Mapping[int, Callable[[Document], Document]] = {1: _v1_to_v2, 2: _v2_to_v3}
 
 _RECORD = TypeAdapter(Record)
 _TRIAL = TypeAdapter(Trial)
 _ARTIFACT = TypeAdapter(Artifact)
 _SCENARIO = TypeAdapter(Scenario)
+_EXECUTION = TypeAdapter(Execution)
 
 
 def encode_record(record: Record) -> str:
@@ -103,6 +109,14 @@ def scenario_from_json(document: Document) -> Scenario:
         return _SCENARIO.validate_python(document)
     except ValidationError as error:
         raise StoreError(f"a scenario is damaged: {error.errors()[0]['msg']}") from error
+
+
+def execution_from_json(document: Document) -> Execution:
+    """Read what was executed from JSON data; raises StoreError when it is damaged."""
+    try:
+        return _EXECUTION.validate_python(document)
+    except ValidationError as error:
+        raise StoreError(f"what was executed is damaged: {error.errors()[0]['msg']}") from error
 
 
 def artifact_to_json(artifact: Artifact) -> Document:

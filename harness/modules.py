@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import pickle
 import sys
 from pathlib import Path
@@ -37,6 +38,30 @@ def save_module(module: Any, path: Path) -> None:
             ) from error
     else:
         path.write_bytes(pickle.dumps(module))
+
+
+def saved_bytes(module: Any) -> int:
+    """Return the size of a module's pickle."""
+    if not is_torch_module(module):
+        return len(pickle.dumps(module))
+    import torch
+
+    sink = _Count()
+    torch.save(module, sink)  # type: ignore[arg-type]  # it only writes
+    return sink.bytes
+
+
+class _Count(io.RawIOBase):
+    """A file that keeps nothing but the number of bytes written to it."""
+
+    bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.bytes += memoryview(data).nbytes
+        return memoryview(data).nbytes
 
 
 def load_module(path: Path) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MODEL_STEP = "model"  # the step that makes (trains) the reference model
 
 
@@ -141,11 +141,20 @@ class Trial:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a build. ``seconds`` is wall time when it was done, also when it came from the cache later."""
+    """One step of a build. ``seconds`` is wall time when it was done, also when it came from the cache later.
+
+    Attributes:
+        layers, of: layers that a pass changed, of those it could have; None where it does not count them.
+        bytes_before, bytes_after: size of what it worked on, files or pickled module; None where none was taken.
+    """
 
     name: str
     seconds: float
     detail: str = ""
+    layers: int | None = None
+    of: int | None = None
+    bytes_before: int | None = None
+    bytes_after: int | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +204,8 @@ class Artifact:
         cached: whether this run found it in the cache.
         code: file or module that must be imported before unpickling; None for nothing.
         work: what a call must compute and move.
+        lineage: the same for artifacts that differ in baked-in batch size or thread count only; empty before
+            version 3.
     """
 
     key: str
@@ -208,6 +219,7 @@ class Artifact:
     cached: bool = False
     code: str | None = None
     work: Work | Unmeasured = Unmeasured("the artifact was built by a harness that did not count it")
+    lineage: str = ""
 
     @property
     def build_s(self) -> float:
@@ -341,6 +353,65 @@ class Energy:
 
 
 @dataclass(frozen=True)
+class OperatorUse:
+    """All runs of one operator in one number format.
+
+    Attributes:
+        name: as the runtime calls it, such as ``QLinearConv``.
+        format: the number format it computes in (``float32``, ``bfloat16``, ``float16``, ``int8``, ``int4``, …);
+            empty where the runtime does not tell.
+        kind: ``compute`` for products of matrices, convolutions and attention; ``conversion`` for what only changes
+            a number format or a layout (quantize, dequantize, cast, reorder); else ``other``.
+        share: of what ``Execution.basis`` says, in [0, 1]; they sum to 1.
+        count: runs in one call.
+    """
+
+    name: str
+    format: str
+    kind: Literal["compute", "conversion", "other"]
+    share: float
+    count: float
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What really ran in a call, told by the runtime itself in a block of its own.
+
+    Attributes:
+        source: what told it, such as ``ONNX Runtime profile``.
+        basis: ``time`` when shares are of the operators' time, ``count`` when only their number is known.
+        calls: that were watched.
+        operators: largest share first.
+        outside_share: of a call's wall time, spent in no operator: dispatch, Python, copies.
+        fallbacks: sentences on what did not run as it was asked.
+        graph_breaks, recompiles: of a compiled module; None where nothing is compiled at run time.
+    """
+
+    source: str
+    basis: Literal["time", "count"]
+    calls: int
+    operators: tuple[OperatorUse, ...]
+    outside_share: float | Unmeasured
+    fallbacks: tuple[str, ...] = ()
+    graph_breaks: int | None = None
+    recompiles: int | None = None
+
+    @property
+    def formats(self) -> dict[str, float]:
+        """Return number format → share of the computing operators, largest first; empty without any."""
+        shares: dict[str, float] = {}
+        for operator in self.operators:
+            if operator.kind == "compute":
+                shares[operator.format] = shares.get(operator.format, 0.0) + operator.share
+        total = sum(shares.values())
+        return {name: share / total for name, share in sorted(shares.items(), key=lambda s: -s[1])} if total else {}
+
+    def share(self, kind: Literal["compute", "conversion", "other"]) -> float:
+        """Return the share of all operators of a kind."""
+        return sum(o.share for o in self.operators if o.kind == kind)
+
+
+@dataclass(frozen=True)
 class Disturbance:
     """What came from outside while the rounds were taken, as shares of the measured cores' time.
 
@@ -463,4 +534,5 @@ class Record:
     utilization: Utilization | Unmeasured = Unmeasured("not reached")
     device_memory: DeviceMemory | Unmeasured = Unmeasured("not reached")
     scenario: Scenario | Unmeasured = Unmeasured(NO_LOAD_TEST)
+    execution: Execution | Unmeasured = Unmeasured("not reached")
     schema_version: int = SCHEMA_VERSION

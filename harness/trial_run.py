@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.cache import Cache, key_of
-from harness.codec import artifact_from_json
+from harness.codec import artifact_from_json, execution_from_json
 from harness.dataset import read_card
 from harness.environment import cpu_flags
 from harness.events import Built, Event, StageStarted
@@ -22,11 +22,13 @@ from harness.measure.contention import Probe, evidence
 from harness.measure.memory import HELD
 from harness.measure.quality import METRICS
 from harness.measure.resources import Instruments, Used, Watched, device_memory, unused, watch
+from harness.passes import PASSES
 from harness.protocol import value_from_message
 from harness.replicate import Ready
 from harness.reserve import cores_for, out_of_the_way
 from harness.schema import (
     Artifact,
+    Execution,
     Fidelity,
     FidelityCheck,
     Memory,
@@ -41,6 +43,7 @@ from harness.store import RunWriter
 from harness.suite import Measure
 
 LOGS = "logs"  # below the run's folder
+PROFILE_S = 0.5  # of calls under the runtime's profiler
 WATCH_PATIENCE = 2  # blocks in which the use of the machine is watched, at most
 
 
@@ -159,6 +162,7 @@ class TrialRun:
             check = worker.call("verify", timeout)
             use = self._use(worker, used["device_memory"])
             quality = self._quality(built, worker.call)
+            execution = self._execution(worker)
         memory = Memory(
             start["floor_bytes"],
             load["load_peak_bytes"],
@@ -172,15 +176,24 @@ class TrialRun:
             memory=memory,
             fidelity=fidelity,
             quality=quality,
+            execution=execution,
             utilization=use.utilization,
             energy=use.energy,
             device_memory=device_memory(used["device_memory"], use)
             if self._on_gpu()
             else Unmeasured(f"the trial runs on the {trial.device}, which has no memory of its own"),
-            actual=dict(used["executed"]),
+            actual={"requested_precision": requested_precision(trial), **used["executed"]},
         )
         peak = max(memory.load_peak_bytes, memory.inference_peak_bytes)
         return replace(built, ready=replace(built.ready, peak_bytes=peak), record=record)
+
+    def _execution(self, worker: WorkerHandle) -> Execution | Unmeasured:
+        """Ask the runtime what it executes; whatever goes wrong at it is the reason and ends nothing."""
+        try:
+            told = worker.call("profile", self._policy.stage_timeout_s, seconds=PROFILE_S)["execution"]
+        except WorkerFailure as failure:
+            return Unmeasured(f"{failure.status} while the runtime was asked: {failure.reason}")
+        return Unmeasured(**told) if set(told) == {"reason"} else execution_from_json(told)
 
     def _on_gpu(self) -> bool:
         return self._trial.device.startswith("cuda")
@@ -217,8 +230,9 @@ class TrialRun:
     def _quality(self, built: Examined, call: Callable[..., dict[str, Any]]) -> Quality | Unmeasured:
         """Evaluate on the test split, or take the predictions from the cache.
 
-        Keyed by artifact, data, CPU flags, batch size and the runtime's versions: the same file gives other
-        answers on another instruction set.
+        Keyed by what is computed, the data and the CPU's flags, because the same file gives other answers on
+        another instruction set. Batch size and thread count change the last bits of an output only, and the outputs
+        of every artifact are held against the reference, so they share predictions.
         """
         trial, artifact = self._trial, built.record.artifact
         card = read_card(built.ready.test_data)
@@ -227,10 +241,10 @@ class TrialRun:
         assert isinstance(artifact, Artifact)
         key = key_of(
             {
-                "artifact": [artifact.key, artifact.files, artifact.versions],
+                "artifact": [artifact.lineage, artifact.versions],
                 "data": built.ready.test_data.parent.name,
                 "cpu": cpu_flags(),
-                "trial": [trial.batch_size, trial.options, trial.interpreter],
+                "trial": [trial.options, trial.interpreter, trial.device],
             }
         )
 
@@ -263,6 +277,13 @@ class TrialRun:
                 worker.close()
 
 
+def requested_precision(trial: Trial) -> str:
+    """Return the number format that a trial's passes or options ask for; ``float32`` where none does."""
+    asked = [PASSES.get(spec.name).precision for spec in trial.passes]
+    option = str(trial.options.get("precision", ""))
+    return next((p for p in reversed(asked) if p), {"bf16": "bfloat16", "f16": "float16"}.get(option, "float32"))
+
+
 def failed(record: Record, failure: WorkerFailure, role: Role) -> Record:
     """Return the record of a trial whose worker failed."""
     log = f"{LOGS}/{log_name(record.trial, role)}"
@@ -277,7 +298,7 @@ def finished(record: Record) -> Record:
     why = Unmeasured(f"the trial ended as {record.status} in stage '{record.stage}'")
     fields = (
         "artifact", "fidelity", "quality", "memory", "timing", "startup_s", "scenario", "energy", "utilization",
-        "device_memory",
+        "device_memory", "execution",
     )  # fmt: skip
     missing = {name: why for name in fields if getattr(record, name) == Unmeasured("not reached")}
     return replace(record, **missing)  # type: ignore[arg-type]

@@ -46,6 +46,7 @@ from harness.workloads.base import WORKLOADS
 PR_SET_PDEATHSIG = 1
 DISTINCT_BATCHES = 8
 MEMORY_CALLS = 5
+FEWEST_PROFILED, MOST_PROFILED = 3, 100
 CALIBRATION_S = 0.05
 
 
@@ -131,10 +132,9 @@ class Worker:
             from harness.targets import import_place  # only a pickled module needs its own code
 
             import_place(description.code, trial.source.path if trial.source else "")
-        options = SessionOptions(trial.threads, trial.options, trial.device)
         reset_peak()
         began = time.perf_counter()
-        self._session = BACKENDS.get(trial.backend).load(self._directory, options)
+        self._session = BACKENDS.get(trial.backend).load(self._directory, self._options())
         seconds = time.perf_counter() - began
         return {"load_s": seconds, "load_peak_bytes": peak_rss_bytes()}
 
@@ -175,6 +175,23 @@ class Worker:
             calls += 1
         session.synchronize()
         return {"calls": calls, "wall_s": time.perf_counter() - began}
+
+    def _do_profile(self, seconds: float) -> Message:
+        """Let the runtime tell what it executes in about ``seconds`` of calls; the last command of a process.
+
+        A runtime that cannot tell, or fails at it, is no reason to lose the trial: the reply carries the reason.
+        """
+        trial, session, batches = self._require_trial(), self._require_session(), self._batches(DISTINCT_BATCHES)
+        began = time.perf_counter()
+        session(batches[0])
+        calls = max(FEWEST_PROFILED, min(MOST_PROFILED, int(seconds / max(time.perf_counter() - began, 1e-9))))
+        backend = BACKENDS.get(trial.backend)
+        try:
+            told = backend.profile(self._directory, self._options(), session, batches, calls)
+        except Exception as error:  # noqa: BLE001 (a profiler may raise anything)
+            traceback.print_exc()
+            told = Unmeasured(f"the profiler of {trial.backend} failed: {sentence_of(error)}")
+        return {"execution": dataclasses.asdict(told)}
 
     def _do_verify(self) -> Message:
         """Hold the outputs on real inputs against the stored reference; raises InvalidOutputError."""
@@ -253,6 +270,10 @@ class Worker:
         split, size = self._load_test().split, self._require_trial().batch_size
         count = max(1, min(most, len(split) // size))
         return [split.batch(size, i * size) for i in range(count)]
+
+    def _options(self) -> SessionOptions:
+        trial = self._require_trial()
+        return SessionOptions(trial.threads, trial.options, trial.device)
 
     def _require_trial(self) -> Trial:
         if self._trial is None:

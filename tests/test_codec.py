@@ -27,6 +27,7 @@ from harness.schema import (
     DeviceMemory,
     Disturbance,
     Energy,
+    Execution,
     Fidelity,
     FidelityCheck,
     GpuUse,
@@ -34,6 +35,7 @@ from harness.schema import (
     LoadTest,
     Memory,
     ModelSource,
+    OperatorUse,
     PassSpec,
     Quality,
     Record,
@@ -48,6 +50,8 @@ from harness.schema import (
 
 # Never rewrite them: they stand for every file that these versions have written.
 GOLDEN = Path(__file__).parent / "golden"
+
+UNASKED = Unmeasured("version 2 did not ask the runtime")
 
 ARTIFACT = Artifact(
     key="0123abcd",
@@ -112,8 +116,28 @@ SOURCE = ModelSource(
     fingerprint="feedbeef",
 )
 GPU = GpuUse("Fake GPU", 20, 0.8, 0.3, 250.0, 1.7e9, Unmeasured("not supported"), {"power cap": 0.5})
+EXECUTION = Execution(
+    source="ONNX Runtime profile",
+    basis="time",
+    calls=20,
+    operators=(
+        OperatorUse("QLinearConv", "int8", "compute", 0.75, 20.0),
+        OperatorUse("Gemm", "float32", "compute", 0.15, 1.0),
+        OperatorUse("QuantizeLinear", "", "conversion", 0.1, 2.0),
+    ),
+    outside_share=0.02,
+    fallbacks=("1 Gemm ran in float32",),
+    graph_breaks=1,
+    recompiles=2,
+)
 OWN = dataclasses.replace(
     FULL,
+    execution=EXECUTION,
+    artifact=dataclasses.replace(
+        ARTIFACT,
+        steps=(*ARTIFACT.steps[:2], Step("quantize.static-int8", 0.25, "4 of 5", 4, 5, 9000, 4096)),
+        lineage="beef",
+    ),
     trial=dataclasses.replace(
         TRIAL, model="net.make", role="baseline", workload="single-stream", device="cuda:0", source=SOURCE
     ),
@@ -156,7 +180,7 @@ EMPTY = Record(
         name: Unmeasured(f"no {name}")
         for name in (
             "artifact", "fidelity", "quality", "memory", "timing",
-            "startup_s", "energy", "utilization", "device_memory",
+            "startup_s", "energy", "utilization", "device_memory", "execution",
         )
     },
 )  # fmt: skip
@@ -251,24 +275,34 @@ def test_a_file_of_version_1_still_reads() -> None:
         energy=old,
         utilization=old,
         device_memory=old,
+        execution=UNASKED,
     )
     reasons = {
         "energy": Unmeasured("no energy_j"),
         "utilization": Unmeasured("no utilization"),
         "device_memory": Unmeasured("no device_memory_bytes"),
+        "execution": UNASKED,
     }
     empty = dataclasses.replace(EMPTY, **reasons)  # type: ignore[arg-type]
     assert [decode_record(line) for line in golden("record-v1.jsonl")] == [full, empty]
 
 
 def test_a_file_of_version_2_still_reads() -> None:
-    assert [decode_record(line) for line in golden("record-v2.jsonl")] == [OWN, EMPTY]
+    own = dataclasses.replace(OWN, artifact=ARTIFACT, execution=UNASKED)
+    empty = dataclasses.replace(EMPTY, execution=UNASKED)
+    assert [decode_record(line) for line in golden("record-v2.jsonl")] == [own, empty]
+
+
+def test_shares_of_formats_are_those_of_the_computing_operators() -> None:
+    assert EXECUTION.formats == pytest.approx({"int8": 0.75 / 0.9, "float32": 0.15 / 0.9})
+    assert EXECUTION.share("conversion") == pytest.approx(0.1)
+    assert dataclasses.replace(EXECUTION, operators=()).formats == {}
 
 
 def test_the_present_version_is_written_as_its_golden_file_shows() -> None:
-    version = json.loads(golden("record-v2.jsonl")[0])["schema_version"]
+    version = json.loads(golden("record-v3.jsonl")[0])["schema_version"]
     assert version == SCHEMA_VERSION, "a new version needs a golden file of its own"
-    assert [encode_record(record) for record in (OWN, EMPTY)] == golden("record-v2.jsonl")
+    assert [encode_record(record) for record in (OWN, EMPTY)] == golden("record-v3.jsonl")
 
 
 def test_a_golden_record_leaves_no_field_at_its_default() -> None:

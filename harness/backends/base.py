@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import OutOfMemoryError, UnsupportedError
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form
 
 Arrays = tuple[NDArray[Any], ...]
@@ -49,6 +50,7 @@ class LowerRequest:
         options: the variant's options for this backend.
         threads: intra-op threads of the later session, for a backend that bakes them in (``static_threads``).
         batched: whether the first axis of every input is the batch.
+        transform: what passes do to the exported program before it is compiled; for backends that export.
     """
 
     example_inputs: Arrays
@@ -58,6 +60,7 @@ class LowerRequest:
     options: Mapping[str, Any]
     threads: int = 1
     batched: bool = True
+    transform: Callable[[Any], Any] = lambda program: program
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,21 @@ class Backend(ABC):
     @abstractmethod
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Open the artifact. Raises UnsupportedError when the runtime refuses its operators or precision."""
+
+    def profile(
+        self,
+        directory: Path,  # noqa: ARG002
+        options: SessionOptions,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
+        batches: Sequence[Arrays],  # noqa: ARG002
+        calls: int,  # noqa: ARG002
+    ) -> Execution | Unmeasured:
+        """Run ``calls`` calls under the runtime's own profiler and say what it executed.
+
+        ``session`` is the loaded artifact; a runtime whose profiler must be asked for at the start opens another
+        one from ``directory``. Called last in its process, so it may leave it slower than it was.
+        """
+        return Unmeasured(f"backend {self.name} does not tell what it executes")
 
 
 def distribution_versions(names: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:

@@ -22,6 +22,23 @@ from harness.zoo import Model, Split
 PASSES: Registry[type[Pass]] = Registry("pass")
 
 
+# Where in a build a pass works: on the torch module, on the program that torch.export makes of it, or on the
+# lowered artifact's files.
+Stage = Literal["module", "exported", "lowered"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a pass did: one line for people, and how many layers it changed of those it could have.
+
+    ``layers`` and ``of`` are None for a pass that does not work layer by layer.
+    """
+
+    detail: str
+    layers: int | None = None
+    of: int | None = None
+
+
 @dataclass(frozen=True)
 class BuildContext:
     """What a pass may use: the model with its data, the trial's batch size and the seed of everything random."""
@@ -37,8 +54,10 @@ class Pass(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    form: ClassVar[Literal["module", "lowered"]]
+    form: ClassVar[Literal["module", "lowered"]]  # its place in a chain: all of the one before any of the other
+    stages: ClassVar[Mapping[str, Stage]] = {}  # backend → where it works there, where that is not ``form``
     fidelity: ClassVar[Fidelity]
+    precision: ClassVar[str] = ""  # the number format that it asks the computing layers to have
     distributions: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     # Backends that can take it. A module pass may be limited too (a dtype that a runtime cannot execute).
@@ -53,12 +72,21 @@ class Pass(ABC):
             return f"{cls.name} on {backend}: {cls.default_reason} (it runs on: {able})"
         return f"{cls.name} on {backend}: {cls.backends[backend]}" if cls.backends[backend] else None
 
-    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, str]:  # noqa: ARG002
-        """Return the changed module (in evaluation mode) and one line saying what was changed."""
+    @classmethod
+    def stage_on(cls, backend: str) -> Stage:
+        """Return where the pass works for a backend."""
+        return cls.stages.get(backend, cls.form)
+
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return the changed module (in evaluation mode) and what was changed."""
         raise UnsupportedError(f"{self.name} is not a module pass")
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> str:  # noqa: ARG002
-        """Rewrite the artifact in ``directory`` and return one line saying what was changed."""
+    def apply_exported(self, program: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a changed ``torch.export.ExportedProgram`` and what was changed."""
+        raise UnsupportedError(f"{self.name} is not a pass on exported programs")
+
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
+        """Rewrite the artifact in ``directory`` and return what was changed."""
         raise UnsupportedError(f"{self.name} is not a lowered pass")
 
     def params(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from harness.errors import InvalidOutputError
 from harness.onnx_files import MODEL_FILE, weights_among_inputs
-from harness.passes.base import BuildContext, Pass, register
+from harness.passes.base import BuildContext, Change, Pass, register
 from harness.schema import Fidelity
 
 
@@ -36,7 +36,7 @@ class OnnxConstantWeights(Pass):
         "inductor": "AOTInductor has no ONNX graph",
     }
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> str:  # noqa: ARG002
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite ``model.onnx``; raises InvalidOutputError when no weight is among the inputs."""
         import onnx
 
@@ -50,4 +50,4 @@ class OnnxConstantWeights(Pass):
         model.graph.input.extend(kept)
         model.ir_version = max(model.ir_version, 4)  # before, every weight had to be an input
         path.write_bytes(model.SerializeToString())
-        return f"{len(names)} weights are constants now"
+        return Change(f"{len(names)} weights are constants now")

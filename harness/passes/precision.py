@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from harness.errors import InvalidOutputError
-from harness.passes.base import BuildContext, Pass, register
+from harness.passes.base import BuildContext, Change, Pass, register
 from harness.schema import Fidelity
 
 
@@ -21,6 +21,7 @@ class CastBFloat16(Pass):
     summary = "weights and arithmetic in bfloat16 behind a float32 border"
     form = "module"
     fidelity = Fidelity.PRECISION
+    precision = "bfloat16"
     distributions = ("torch",)
     extra = "torch"
     backends: ClassVar[Mapping[str, str]] = {
@@ -30,7 +31,7 @@ class CastBFloat16(Pass):
         "openvino": "it chooses its precision itself; use the backend's option precision=bf16",
     }
 
-    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, str]:  # noqa: ARG002
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
         """Return a wrapped copy. Raises InvalidOutputError when there is nothing to cast."""
         import torch
 
@@ -40,4 +41,4 @@ class CastBFloat16(Pass):
         if not wide:
             raise InvalidOutputError(f"{self.name} changed nothing: no parameter is wider")
         cast = BFloat16Module(copy.deepcopy(module)).eval()
-        return cast, f"{sum(p.numel() for p in wide):,} parameters cast; inputs and outputs stay float32"
+        return cast, Change(f"{sum(p.numel() for p in wide):,} parameters cast; inputs and outputs stay float32")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from harness.errors import InvalidOutputError, UnsupportedError
 from harness.onnx_files import EXTERNAL_DATA_BYTES, MODEL_FILE, external_files
-from harness.passes.base import BuildContext, Pass, register, require_count
+from harness.passes.base import BuildContext, Change, Pass, register, require_count
 from harness.schema import Fidelity
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class _OnnxQuantization(Pass):
 
     form = "lowered"
     fidelity = Fidelity.QUANTIZED
+    precision = "int8"
     distributions = ("onnxruntime", "onnx")
     extra = "onnxruntime"
     backends: ClassVar[Mapping[str, str]] = {
@@ -46,7 +47,7 @@ class _OnnxQuantization(Pass):
         "openvino": "INT8 by NNCF is not implemented yet",
     }
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> str:  # noqa: ARG002
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite ``model.onnx`` and say how many nodes became INT8.
 
         The file is replaced in one step, external data included; nothing temporary stays. Raises
@@ -86,7 +87,7 @@ class _OnnxQuantization(Pass):
             if not quantized:
                 raise InvalidOutputError(f"{self.name} changed nothing: {detail}")
             _replace(source, target)
-        return detail + calibration
+        return Change(detail + calibration, quantized, len(weighted))
 
     @abstractmethod
     def _quantize(self, source: Path, target: Path, external: bool, context: BuildContext) -> str:

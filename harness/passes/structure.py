@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import InvalidOutputError, UnsupportedError
-from harness.passes.base import BuildContext, Pass, register, require_count, require_share
+from harness.passes.base import BuildContext, Change, Pass, register, require_count, require_share
 from harness.schema import Fidelity
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class PruneChannels(Pass):
         require_share("amount", self.amount)
         require_count("round_to", self.round_to)
 
-    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, str]:
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:
         """Return a pruned copy; the line tells parameters and multiply-accumulates (MACs) per example.
 
         Raises UnsupportedError where torch-pruning cannot follow the module or would change the output's
@@ -71,7 +71,7 @@ class PruneChannels(Pass):
             if _shapes(module(*example)) != shape:
                 raise UnsupportedError(f"{self.name} would change the output's shape of {context.model.name}")
         detail = f"parameters {parameters:,} → {parameters_after:,}, MACs {macs:,.0f} → {macs_after:,.0f}"
-        return module, detail
+        return module, Change(detail)
 
     def _ratio(self, channels: int) -> float:
         """Return the share to remove so that a multiple of ``round_to`` remains."""

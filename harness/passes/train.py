@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.errors import InvalidOutputError, UnsupportedError
-from harness.passes.base import BuildContext, Pass, register, require_count
+from harness.passes.base import BuildContext, Change, Pass, register, require_count
 from harness.schema import Fidelity
 from harness.zoo import Split
 
@@ -89,7 +89,7 @@ class TrainFinetune(Pass):
         if not isinstance(self.learning_rate, (int, float)) or not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate must be a positive number, got {self.learning_rate!r}")
 
-    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, str]:
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:
         """Return a trained copy; raises UnsupportedError without a loss, InvalidOutputError on divergence."""
         if context.model.loss is None:
             raise UnsupportedError(f"{self.name} needs a loss, and model {context.model.name} defines none")
@@ -98,4 +98,4 @@ class TrainFinetune(Pass):
         mean = fit(module, split, context.model.loss, seed=context.seed, **self.params())
         if not math.isfinite(mean):
             raise InvalidOutputError(f"{self.name} diverged (loss {mean}): lower its learning_rate")
-        return module, f"{self.epochs} epochs of {len(split)} examples, mean loss of the last {mean:.4f}"
+        return module, Change(f"{self.epochs} epochs of {len(split)} examples, mean loss of the last {mean:.4f}")

@@ -115,8 +115,8 @@ def test_a_model_that_is_quantized_already_is_refused_and_left_alone(tmp_path, f
 
 def test_a_stacked_model_is_calibrated_with_one_call_at_a_time(tmp_path):
     path = linear(tmp_path / MODEL_FILE, batch=1)
-    detail = apply(Static(examples=10), path, InputSpec("x", "float32", (1, 4)))
-    assert detail == "1 of 1 Gemm quantized, ranges by minmax over 10 examples"
+    change = apply(Static(examples=10), path, InputSpec("x", "float32", (1, 4)))
+    assert change.detail == "1 of 1 Gemm quantized, ranges by minmax over 10 examples"
 
 
 def test_several_inputs_are_calibrated_by_their_names(tmp_path):

@@ -18,7 +18,7 @@ def cast(network, context):
 
 
 def test_weights_become_bfloat16_and_the_border_stays_float32(cast, network, digits):
-    module, detail = cast
+    module, change = cast
     assert {p.dtype for p in module.parameters()} == {torch.bfloat16}
     inputs = torch.from_numpy(digits.data("test").inputs[0])
     with torch.inference_mode():
@@ -26,7 +26,7 @@ def test_weights_become_bfloat16_and_the_border_stays_float32(cast, network, dig
     assert outputs.dtype == torch.float32
     assert torch.linalg.norm(outputs - reference) / torch.linalg.norm(reference) < 0.05
     count = sum(p.numel() for p in network.parameters())
-    assert detail == f"{count:,} parameters cast; inputs and outputs stay float32"
+    assert change.detail == f"{count:,} parameters cast; inputs and outputs stay float32"
 
 
 def test_the_module_it_was_given_stays_float32(cast, network):

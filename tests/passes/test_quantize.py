@@ -36,8 +36,8 @@ def test_passes_and_backend_agree_on_the_file():
 
 
 def test_static_quantization_counts_its_nodes_and_stays_close(artifact, exported, digits, context):
-    detail = Static().apply_lowered("onnxruntime", artifact, context)
-    assert detail == "4 of 4 Conv/Gemm quantized, ranges by minmax over 256 examples"
+    change = Static().apply_lowered("onnxruntime", artifact, context)
+    assert change.detail == "4 of 4 Conv/Gemm quantized, ranges by minmax over 256 examples"
     inputs = digits.data("test").inputs[0]
     assert _error(_run(artifact, inputs), _run(exported, inputs)) < 0.15
     assert _size(artifact) < 0.4 * _size(exported)
@@ -59,8 +59,8 @@ def test_static_quantization_uses_unsigned_activations_and_weights_per_channel(a
 
 
 def test_dynamic_quantization_counts_its_nodes_and_stays_close(artifact, exported, digits, context):
-    detail = Dynamic().apply_lowered("onnxruntime", artifact, context)
-    assert detail == "4 of 4 Conv/Gemm quantized"
+    change = Dynamic().apply_lowered("onnxruntime", artifact, context)
+    assert change.detail == "4 of 4 Conv/Gemm quantized"
     inputs = digits.data("test").batch(64)[0]
     assert _error(_run(artifact, inputs), _run(exported, inputs)) < 0.15
 
@@ -69,15 +69,15 @@ def test_dynamic_quantization_counts_its_nodes_and_stays_close(artifact, exporte
 def test_other_calibrations_take_a_number_of_examples_that_fills_no_batch(
     calibration, artifact, exported, digits, context
 ):
-    detail = Static(calibration=calibration, examples=40).apply_lowered("onnxruntime", artifact, context)
-    assert detail.endswith(f"ranges by {calibration} over 40 examples")
+    change = Static(calibration=calibration, examples=40).apply_lowered("onnxruntime", artifact, context)
+    assert change.detail.endswith(f"ranges by {calibration} over 40 examples")
     inputs = digits.data("test").batch(64)[0]
     assert _error(_run(artifact, inputs), _run(exported, inputs)) < 0.5
 
 
 def test_more_examples_than_there_are_means_all(artifact, context):
-    detail = Static(examples=10_000).apply_lowered("onnxruntime", artifact, context)
-    assert detail.endswith("over 256 examples")
+    change = Static(examples=10_000).apply_lowered("onnxruntime", artifact, context)
+    assert change.detail.endswith("over 256 examples")
 
 
 @pytest.mark.parametrize("item", [Static(), Dynamic()])

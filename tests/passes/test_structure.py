@@ -35,9 +35,9 @@ def test_half_of_the_channels_are_gone_and_the_output_layer_stays(pruned, networ
 
 
 def test_the_line_tells_parameters_and_macs_before_and_after(pruned, network):
-    module, detail = pruned
+    module, change = pruned
     before, after = (sum(p.numel() for p in m.parameters()) for m in (network, module))
-    assert f"parameters {before:,} → {after:,}, MACs" in detail
+    assert f"parameters {before:,} → {after:,}, MACs" in change.detail
     assert after < 0.3 * before
 
 

@@ -70,10 +70,10 @@ def test_fit_trains_even_where_gradients_are_switched_off_and_leaves_evaluation_
 
 
 def test_finetuning_twice_with_one_seed_gives_the_same_module(network, context):
-    first, detail = TrainFinetune(epochs=1).apply_module(network, context)
+    first, change = TrainFinetune(epochs=1).apply_module(network, context)
     second, _ = TrainFinetune(epochs=1).apply_module(network, context)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert detail.startswith("1 epochs of 1257 examples")
+    assert change.detail.startswith("1 epochs of 1257 examples")
 
 
 def test_finetuning_leaves_the_module_it_was_given_alone(network, context):

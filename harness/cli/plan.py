@@ -29,8 +29,8 @@ def plan(
     from harness.profile import with_profile
     from harness.suite import read_suite
 
-    name = chosen_profile(profile, quick=quick)
-    experiments = make_plan(with_profile(read_suite(catalog.find_suite(suite)), name), catalog.catalog(models))
+    chosen = chosen_profile(profile, quick=quick)
+    experiments = make_plan(with_profile(read_suite(catalog.find_suite(suite)), chosen), catalog.catalog(models))
     store = Cache(cache or default_root())
     least = most = 0.0
     for experiment in experiments:
@@ -59,5 +59,5 @@ def plan(
         most += guess.build_s + guess.measure_most_s
     CONSOLE.print(
         f"in all about {units.span(least)} to {units.span(most)}; "
-        f"start it with: harness run {escape(shlex.quote(suite))}{f' --profile {escape(name)}' if name else ''}"
+        f"start it with: harness run {escape(shlex.quote(suite))}{f' --profile {escape(chosen)}' if chosen else ''}"
     )

@@ -14,7 +14,7 @@ from harness.schema import Record, Status
 from harness.store import Run
 from harness.why import explain
 
-COLUMNS = ("why", "why_rule", "why_against")
+COLUMNS = ("why", "why_rule", "why_against", "why_ratio")
 
 
 def add_reasons(
@@ -46,7 +46,7 @@ def add_reasons(
         )
         found = explain(evidence)
         if found is not None:
-            target |= {"why": found.sentence, "why_rule": found.rule, "why_against": found.against}
+            target |= dict(zip(COLUMNS, (found.sentence, found.rule, found.against, found.ratio), strict=True))
 
 
 def _versus(

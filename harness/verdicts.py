@@ -49,7 +49,7 @@ def load(path: str | Path = "results") -> pd.DataFrame:
     * ``prediction_flips`` (share of examples that get another class than from the baseline), and of the class with the
       largest drop in recall ``worst_class``, ``worst_class_change``, ``worst_class_n``;
     * ``why``: one sentence where a variant is not faster than its own engine's plain row or the baseline, or gains less
-      than its technique should; ``why_rule`` that gave it, and ``why_against`` whom;
+      than its technique should; the ``why_rule`` that gave it, ``why_against`` which trial, ``why_ratio`` over that;
     * ``alone_p50_s``, ``alone_speedup`` with intervals: of trials that were timed alone afterwards (--confirm);
     * ``noise_floor``: the smallest relative difference to the baseline that the host resolves at this trial's
       replicates and rounds, from the noise measured before the run; missing with the command that measures it.

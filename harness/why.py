@@ -15,11 +15,12 @@ NOT_FASTER = ("slower", "same")
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer: the rule that gave it, its sentence, and the trial that the variant was held against."""
+    """The answer: the rule that gave it, its sentence, the trial held against, and the speed-up over that."""
 
     rule: str
     sentence: str
     against: str
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,14 @@ def _by_rule(evidence: Evidence) -> Finding:
     for rule in RULES:
         sentence = rule.explain(evidence)
         if sentence is not None:
-            return Finding(rule.name, sentence, evidence.against.name)
-    return Finding("unexplained", _unexplained(evidence), evidence.against.name)
+            return Finding(rule.name, sentence, evidence.against.name, evidence.against.ratio)
+    return Finding("unexplained", _unexplained(evidence), evidence.against.name, evidence.against.ratio)
 
 
 def _undecided(versus: Versus) -> Finding:
     reason = f" ({versus.reason})" if versus.reason else ""
-    return Finding("undecided", f"the data do not decide whether it is faster than {versus.name}{reason}", versus.name)
+    sentence = f"the data do not decide whether it is faster than {versus.name}{reason}"
+    return Finding("undecided", sentence, versus.name, versus.ratio)
 
 
 def _slow_engine(engine: Versus, baseline: Versus) -> Finding:
@@ -102,6 +104,7 @@ def _slow_engine(engine: Versus, baseline: Versus) -> Finding:
         f"it gains {units.ratio(engine.ratio)} over {engine.name}, which by itself is only {alone} as fast as "
         f"{baseline.name}",
         baseline.name,
+        baseline.ratio,
     )
 
 

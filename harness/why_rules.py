@@ -31,6 +31,13 @@ class Rule:
     explain: Callable[[Evidence], str | None]
 
 
+def only_trained(e: Evidence) -> str | None:
+    """Training changes the weights and nothing else."""
+    if not e.passes or not all(name.startswith("train.") for name in e.passes):
+        return None
+    return "training changes the weights, not what is computed: no speed was to be gained"
+
+
 def conv_integer(e: Evidence) -> str | None:
     """Dynamic INT8 convolutions in ONNX Runtime: ConvInteger is slower than the FP32 convolution."""
     if e.ran is None:
@@ -252,6 +259,7 @@ def overhead(e: Evidence) -> str | None:
 RULES = tuple(
     Rule(function.__name__.replace("_", "-"), function)
     for function in (
+        only_trained,
         conv_integer,
         no_arithmetic,
         emulated_float16,

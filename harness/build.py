@@ -368,7 +368,7 @@ class Builder:
         names = {"torch", *self.model.packages}
         for item in self.passes:
             if item in self._at("module"):
-                names |= set(item.distributions)
+                names |= set(item.distributions_on(self.trial.backend))
         return names
 
     def _versions(self) -> dict[str, str]:
@@ -376,8 +376,8 @@ class Builder:
         if isinstance(probe, Unavailable):
             raise UnsupportedError(probe.reason)
         assert isinstance(probe, Available)
-        names = {name for p in self.passes for name in p.distributions} | set(self.model.packages)
-        more, missing = distribution_versions(tuple(sorted(names)))
+        needed = {name for item in self.passes for name in item.distributions_on(self.trial.backend)}
+        more, missing = distribution_versions(tuple(sorted(needed | set(self.model.packages))))
         if missing:
             extras = {extra for extra in (*(p.extra for p in self.passes), self.model.extra) if extra}
             hint = f"pip install 'optimization-harness[{','.join(sorted(extras))}]'" if extras else "install them"

@@ -267,6 +267,7 @@ class Builder:
         self._write_reference(test.batch(examples), directory)
         context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
         exported: list[Step] = []
+        noted: list[Step] = []
 
         def transform(program: Any) -> Any:
             for item in self._at("exported"):
@@ -285,14 +286,16 @@ class Builder:
             threads=self.trial.threads,
             batched=not test.stacked,
             transform=transform,
+            transforms=bool(self._at("exported")),
+            note=noted.append,
         )
         self.report(f"lower to {self.backend.name}")
         began = time.perf_counter()
         self.backend.lower(module, request)
-        seconds = time.perf_counter() - began - sum(step.seconds for step in exported)
+        seconds = time.perf_counter() - began - sum(step.seconds for step in (*exported, *noted))
         if len(exported) != len(self._at("exported")):
             raise HarnessError(f"backend {self.backend.name} took no notice of the passes on its exported program")
-        steps = [Step("lower", seconds), *exported]
+        steps = [Step("lower", seconds), *exported, *noted]
         for item in self._at("lowered"):
             self.report(item.name)
             before, size = hash_files(payload(directory)), _size(directory)
@@ -334,7 +337,7 @@ class Builder:
             steps=tuple(steps),
             fidelity=self._fidelity(),
             versions=self.versions,
-            code=self._code() if self.backend.unpickles else None,
+            code=self._code() if self.backend.needs_code(directory) else None,
             lineage=self.lineage(),
             work=count_work(module, self._data("test").batch(self.trial.batch_size), self.trial.batch_size, directory),
         )

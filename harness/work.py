@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Arrays
+from harness.backends.compiled import DESCRIPTION_FILE, read_compiled
 from harness.backends.torch_eager import inner_tensors, to_arrays
 from harness.onnx_files import MODEL_FILE
 from harness.onnx_inputs import open_session, run_session
@@ -47,7 +48,7 @@ def count_work(module: Any, inputs: Arrays, batch_size: int, directory: Path) ->
             counter = "torch's FlopCounterMode"
         else:
             return Unmeasured("only torch modules and ONNX graphs can be counted")
-        weights = _weights(module, directory / MODEL_FILE)
+        weights = _weights(module, directory)
     except NotCountable as error:
         return Unmeasured(str(error))
     if not operations:
@@ -130,9 +131,11 @@ def _more_formulas() -> dict[Any, Callable[..., int]]:
 
 
 def _weights(module: Any, lowered: Path) -> Counter[str]:
-    """Return the bytes of what was lowered by number format: of the ONNX file, else of the module."""
-    if lowered.is_file():
-        return graph_weights(lowered)
+    """Return the bytes of what was lowered by number format: of the ONNX file or the package, else of the module."""
+    if (lowered / MODEL_FILE).is_file():
+        return graph_weights(lowered / MODEL_FILE)
+    if (lowered / DESCRIPTION_FILE).is_file() and (constants := read_compiled(lowered).constants):
+        return Counter(constants)
     if isinstance(module, OnnxFile):
         return graph_weights(module.path)
     found: Counter[str] = Counter()

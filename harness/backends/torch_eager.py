@@ -158,16 +158,13 @@ class TorchSession(Session):
 
     def executed(self) -> dict[str, Any]:
         """Return the threads torch uses, and the parameters' number format."""
-        torch = self._torch
         return {
-            "threads": torch.get_num_threads(),
-            "interop_threads": torch.get_num_interop_threads(),
-            "threads_bound": os.environ.get("OMP_PROC_BIND", "false") == "true",
+            **thread_facts(),
             "provider": self._device,
             "device_resident": self._resident,
             "precision": precision_of(self._module),
             "channels_last": self._channels_last,
-            "torch": torch.__version__,
+            "torch": self._torch.__version__,
             **_torchao_version(),
         }
 
@@ -176,6 +173,17 @@ def _torchao_version() -> dict[str, str]:
     """Return torchao's version where unpickling has imported it: its kernels are in use then."""
     torchao = sys.modules.get("torchao")
     return {} if torchao is None else {"torchao": torchao.__version__}
+
+
+def thread_facts() -> dict[str, Any]:
+    """Return the threads that torch's own kernels use, and whether each is bound to a core."""
+    import torch
+
+    return {
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "threads_bound": os.environ.get("OMP_PROC_BIND", "false") == "true",
+    }
 
 
 def openmp_environment(threads: int, cores: Sequence[int] = ()) -> dict[str, str]:

@@ -46,8 +46,8 @@ class QuantizeStaticInt8(_Quantization):
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
         "openvino": "not implemented yet",
-        "torch": "for convolutions eager PyTorch has only the deprecated torch.ao FX mode left, and torchao only Linear "
-        "layers: use quantize.dynamic-int8 for those, or the backend inductor",
+        "torch": "for convolutions eager PyTorch has only the deprecated torch.ao FX mode, and torchao knows only "
+        "Linear layers: use quantize.dynamic-int8 for those, or the backend inductor",
         "inductor": "",
     }
 

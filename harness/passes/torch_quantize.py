@@ -53,7 +53,7 @@ def weight_only_int4(name: str, module: Any, group_size: int, *, compute: str) -
         raise UnsupportedError(f"{name}: this torchao has no INT4 weights for a CPU: {error}") from error
 
     def fits(layer: Any) -> bool:
-        return layer.in_features % group_size == 0 and layer.out_features % _INT4_ROWS == 0
+        return bool(layer.in_features % group_size == 0 and layer.out_features % _INT4_ROWS == 0)
 
     config = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
     left = f"the rest do not divide into groups of {group_size} inputs and {_INT4_ROWS} outputs"

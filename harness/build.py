@@ -267,6 +267,7 @@ class Builder:
         self._write_reference(test.batch(examples), directory)
         context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
         exported: list[Step] = []
+        noted: list[Step] = []
 
         def transform(program: Any) -> Any:
             for item in self._at("exported"):
@@ -285,14 +286,16 @@ class Builder:
             threads=self.trial.threads,
             batched=not test.stacked,
             transform=transform,
+            transforms=bool(self._at("exported")),
+            note=noted.append,
         )
         self.report(f"lower to {self.backend.name}")
         began = time.perf_counter()
         self.backend.lower(module, request)
-        seconds = time.perf_counter() - began - sum(step.seconds for step in exported)
+        seconds = time.perf_counter() - began - sum(step.seconds for step in (*exported, *noted))
         if len(exported) != len(self._at("exported")):
             raise HarnessError(f"backend {self.backend.name} took no notice of the passes on its exported program")
-        steps = [Step("lower", seconds), *exported]
+        steps = [Step("lower", seconds), *exported, *noted]
         for item in self._at("lowered"):
             self.report(item.name)
             before, size = hash_files(payload(directory)), _size(directory)
@@ -334,7 +337,7 @@ class Builder:
             steps=tuple(steps),
             fidelity=self._fidelity(),
             versions=self.versions,
-            code=self._code() if self.backend.unpickles else None,
+            code=self._code() if self.backend.needs_code(directory) else None,
             lineage=self.lineage(),
             work=count_work(module, self._data("test").batch(self.trial.batch_size), self.trial.batch_size, directory),
         )
@@ -377,7 +380,7 @@ class Builder:
         names = {"torch", *self.model.packages}
         for item in self.passes:
             if item in self._at("module"):
-                names |= set(item.distributions)
+                names |= set(item.distributions_on(self.trial.backend))
         return names
 
     def _versions(self) -> dict[str, str]:
@@ -385,8 +388,8 @@ class Builder:
         if isinstance(probe, Unavailable):
             raise UnsupportedError(probe.reason)
         assert isinstance(probe, Available)
-        names = {name for p in self.passes for name in p.distributions} | set(self.model.packages)
-        more, missing = distribution_versions(tuple(sorted(names)))
+        needed = {name for item in self.passes for name in item.distributions_on(self.trial.backend)}
+        more, missing = distribution_versions(tuple(sorted(needed | set(self.model.packages))))
         if missing:
             extras = {extra for extra in (*(p.extra for p in self.passes), self.model.extra) if extra}
             hint = f"pip install 'optimization-harness[{','.join(sorted(extras))}]'" if extras else "install them"

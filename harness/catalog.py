@@ -140,9 +140,9 @@ def backend_unavailable(name: str, interpreter: str | None = None, form: Form = 
     return next((reason for reason in reasons if reason), None)
 
 
-def pass_unavailable(cls: type[Pass]) -> str | None:
-    """Return which packages a pass lacks and how to install them, or None."""
-    return _lacking(cls.distributions, cls.extra)
+def pass_unavailable(cls: type[Pass], backend: str) -> str | None:
+    """Return which packages a pass lacks to work with a backend and how to install them, or None."""
+    return _lacking(cls.distributions_on(backend), cls.extra)
 
 
 def model_unavailable(model: Model) -> str | None:
@@ -184,7 +184,7 @@ def _pass_entry(cls: type[Pass]) -> PassEntry:
     lacking = functools.cache(functools.partial(pass_unavailable, cls))  # asked for each trial
 
     def unsupported_on(backend: str) -> str | None:
-        return cls.unsupported_on(backend) or lacking()
+        return cls.unsupported_on(backend) or lacking(backend)
 
     return PassEntry(cls.form, _checker(cls), unsupported_on)
 

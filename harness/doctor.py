@@ -92,7 +92,8 @@ def library_versions(backends: Iterable[str]) -> dict[str, str | None]:
     for backend in map(BACKENDS.get, backends):
         names += [*backend.distributions, *(name for needed in backend.forms.values() for name in needed)]
     for name in PASSES:
-        names += PASSES.get(name).distributions
+        item = PASSES.get(name)
+        names += [*item.distributions, *(name for needed in item.requires.values() for name in needed)]
     wanted = tuple(dict.fromkeys([*names, *GENERAL]))
     versions, _ = distribution_versions(wanted)
     own = {"optimization-harness": __version__, "python": platform.python_version()}

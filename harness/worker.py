@@ -240,6 +240,9 @@ class Worker:
         trial, session = self._require_trial(), self._require_session()
         self._loop = WORKLOADS.get(trial.workload)(session, self._batches(DISTINCT_BATCHES))
         _still()
+        if session.compilations() is not None:  # every batch, so that nothing is left to compile when it is timed
+            for batch in self._batches(DISTINCT_BATCHES):
+                session(batch)
         began, samples = time.perf_counter(), [*self._loop.block(1)]
         while time.perf_counter() - began < CALIBRATION_S:
             samples += self._loop.block(1, warmup_s=0.0)
@@ -247,7 +250,12 @@ class Worker:
 
     def _do_block(self, calls: int) -> Message:
         """Run one block; returns the nanoseconds of each call."""
-        return {"ns": self._loop.block(calls)}
+        session = self._require_session()
+        before = session.compilations()
+        nanoseconds = self._loop.block(calls)
+        if session.compilations() != before:
+            raise InvalidOutputError("the module was compiled anew while it was timed: its inputs do not repeat")
+        return {"ns": nanoseconds}
 
     def _do_loadgen(self, load: Message, root: str, log: str) -> Message:
         """Run the trial's scenario with LoadGen; returns the parts of a ``Scenario``."""

@@ -47,19 +47,12 @@ def list_(
             options = ", ".join(f"{k}={'|'.join(map(str, v)) or '…'}" for k, v in b.options.items()) or "-"
             table.add_row(name, b.format, escape(b.summary), options, _here(catalog.backend_unavailable(name)))
     elif kind is Kind.PASSES:
-        _columns(table, "pass", "form", "what", "parameters", *backends, "here")
+        _columns(table, "pass", "form", "what", "parameters", *backends)
         for name in PASSES:
             cls = PASSES.get(name)
             params = ", ".join(f"{k}={v}" for k, v in cls().params().items()) or "-"
-            marks = ["no" if cls.unsupported_on(b) else "[green]yes[/green]" for b in backends]
-            table.add_row(
-                name,
-                cls.form,
-                escape(cls.summary),
-                escape(params),
-                *marks,
-                _here(catalog.pass_unavailable(cls)),
-            )
+            marks = [_mark(cls.unsupported_on(b), catalog.pass_unavailable(cls, b)) for b in backends]
+            table.add_row(name, cls.form, escape(cls.summary), escape(params), *marks)
     else:
         _columns(table, "suite", "experiments", "what")
         for name, path in catalog.suite_files().items():
@@ -69,7 +62,9 @@ def list_(
     if kind is Kind.PASSES:
         for name in PASSES:
             for backend in backends:
-                reason = PASSES.get(name).unsupported_on(backend)
+                cls = PASSES.get(name)
+                lacking = catalog.pass_unavailable(cls, backend)
+                reason = cls.unsupported_on(backend) or (lacking and f"{name} on {backend}: {lacking}")
                 if reason:
                     CONSOLE.print(f"[dim]{escape(reason)}[/dim]")
 
@@ -77,6 +72,10 @@ def list_(
 def _columns(table: Table, *names: str) -> None:
     for name in names:
         table.add_column(name, overflow="fold")
+
+
+def _mark(unsupported: str | None, lacking: str | None) -> str:
+    return "no" if unsupported else "[yellow]not installed[/yellow]" if lacking else "[green]yes[/green]"
 
 
 def _here(reason: str | None) -> str:

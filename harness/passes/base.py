@@ -58,8 +58,9 @@ class Pass(ABC):
     stages: ClassVar[Mapping[str, Stage]] = {}  # backend → where it works there, where that is not ``form``
     fidelity: ClassVar[Fidelity]
     precision: ClassVar[str] = ""  # the number format that it asks the computing layers to have
-    distributions: ClassVar[tuple[str, ...]] = ()
-    extra: ClassVar[str] = ""
+    distributions: ClassVar[tuple[str, ...]] = ()  # needed wherever it works
+    requires: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # backend → distributions needed there as well
+    extra: ClassVar[str] = ""  # the extra of pyproject.toml that installs what a backend's own extra does not
     # Backends that can take it. A module pass may be limited too (a dtype that a runtime cannot execute).
     backends: ClassVar[Mapping[str, str]] = {}  # backend → "" when supported, else the reason why not
     default_reason: ClassVar[str] = "no implementation for this backend"
@@ -76,6 +77,11 @@ class Pass(ABC):
     def stage_on(cls, backend: str) -> Stage:
         """Return where the pass works for a backend."""
         return cls.stages.get(backend, cls.form)
+
+    @classmethod
+    def distributions_on(cls, backend: str) -> tuple[str, ...]:
+        """Return what must be installed to use the pass with a backend, beside the backend itself."""
+        return (*cls.distributions, *cls.requires.get(backend, ()))
 
     def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
         """Return the changed module (in evaluation mode) and what was changed."""

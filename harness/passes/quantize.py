@@ -1,265 +1,178 @@
-"""INT8 quantization of lowered models: ONNX graphs, rewritten by ONNX Runtime's own tools."""
+"""Quantization: what a suite may ask for. Each runtime's own implementation stands in a file beside this one."""
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from harness.errors import InvalidOutputError, UnsupportedError
-from harness.onnx_files import EXTERNAL_DATA_BYTES, MODEL_FILE, external_files
-from harness.passes.base import BuildContext, Change, Pass, register, require_count
+from harness.passes import onnx_quantize, pt2e, torch_quantize
+from harness.passes.base import BuildContext, Change, Pass, Stage, register, require_count
 from harness.schema import Fidelity
 
-if TYPE_CHECKING:
-    import onnx
-
-CALIBRATION_BATCH = 32
-
 Calibration = Literal["minmax", "entropy", "percentile"]
-
-_WEIGHTED = ("Attention", "Conv", "ConvTranspose", "Gemm", "LSTM", "MatMul")
-_QUANTIZED = {
-    "ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul",
-    "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QLinearConv", "QLinearMatMul",
-    "QuantizeLinear",
-}  # fmt: skip
-OPSET = 13  # the first in which (De)QuantizeLinear takes a scale per channel
-_DYNAMIC = ("ConvInteger", "DynamicQuantizeLSTM", "MatMulInteger", "QAttention")
+Activations = Literal["uint8", "int8"]
+Compute = Literal["auto", "int8", "float32"]
 
 
-class _OnnxQuantization(Pass):
-    """What the two ONNX Runtime quantizers share: prepare, quantize, count, replace the file at once."""
+class _Quantization(Pass):
+    """What all of them share; ONNX files can take them, so their place in a chain is after the module's passes."""
 
     form = "lowered"
     fidelity = Fidelity.QUANTIZED
-    precision = "int8"
-    distributions = ("onnxruntime", "onnx")
-    extra = "onnxruntime"
-    backends: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "",
-        "torch": "eager PyTorch has no INT8 path that it still maintains",
-        "inductor": "INT8 by PT2E and torchao is not implemented yet",
-        "openvino": "INT8 by NNCF is not implemented yet",
+    requires: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "torch": ("torch", "torchao"),
+        "inductor": ("torch", "torchao"),
+        "onnxruntime": ("onnxruntime", "onnx"),
+        "openvino": ("openvino", "nncf"),
     }
-
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
-        """Rewrite ``model.onnx`` and say how many nodes became INT8.
-
-        The file is replaced in one step, external data included; nothing temporary stays. Raises
-        InvalidOutputError, with the artifact untouched, when no node could be quantized, and UnsupportedError
-        when the model is quantized already or ONNX Runtime's quantizer cannot take its graph.
-        """
-        import onnx
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-        source = directory / MODEL_FILE
-        external = _size(source) > EXTERNAL_DATA_BYTES
-        with tempfile.TemporaryDirectory(prefix=".quantize-", dir=directory) as temporary:
-            prepared = Path(temporary) / "prepared.onnx"
-            _refuse_quantized(source)
-            modern = _at_least_opset(source, OPSET, Path(temporary) / "modern.onnx")
-            # The exporter wrote all shapes; symbolic inference would only fail on operators it does not know.
-            quant_pre_process(
-                modern,
-                prepared,
-                skip_symbolic_shape=True,
-                save_as_external_data=external,
-                all_tensors_to_one_file=True,
-            )
-            target = Path(temporary) / _free_name(directory)
-            try:
-                calibration = self._quantize(prepared, target, external, context)
-            except (KeyError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
-                raise UnsupportedError(
-                    f"ONNX Runtime's quantizer cannot take this graph: {type(error).__name__}: {error}"
-                ) from error
-            before = onnx.load(str(prepared), load_external_data=False).graph
-            # Quantizers leave the graphs inside If and Loop alone; what they hold is counted as not quantized.
-            after = onnx.load(str(target), load_external_data=False).graph
-            weighted = [node.op_type for node in _nodes(before) if node.op_type in _WEIGHTED]
-            quantized = self._count(after)
-            detail = f"{quantized} of {len(weighted)} {'/'.join(sorted(set(weighted))) or 'layers'} quantized"
-            if not quantized:
-                raise InvalidOutputError(f"{self.name} changed nothing: {detail}")
-            _replace(source, target)
-        return Change(detail + calibration, quantized, len(weighted))
-
-    @abstractmethod
-    def _quantize(self, source: Path, target: Path, external: bool, context: BuildContext) -> str:
-        """Write the quantized model; return what the detail line shall add."""
-
-    @abstractmethod
-    def _count(self, graph: onnx.GraphProto) -> int:
-        """Return the number of nodes that compute in INT8."""
+    extra = "quantization"
 
 
 @register
 @dataclass(frozen=True)
-class QuantizeStaticInt8(_OnnxQuantization):
-    """INT8 weights (per channel) and UINT8 activations, whose ranges come from the calibration split.
+class QuantizeStaticInt8(_Quantization):
+    """INT8 weights (per channel) and activations, whose ranges come from the calibration split.
 
-    ``examples`` are taken from the split's beginning; where it holds fewer, all of them.
+    ``examples`` are taken from the split's beginning; where it holds fewer, all of them. ``activations`` is the
+    integer format of activations: unsigned with signed weights (U8S8) is what x86 has fast kernels for.
     """
 
     name = "quantize.static-int8"
     summary = "INT8 weights and activations with ranges from calibration data"
+    precision = "int8"
+    stages: ClassVar[Mapping[str, Stage]] = {"inductor": "exported"}
+    backends: ClassVar[Mapping[str, str]] = {
+        "onnxruntime": "",
+        "openvino": "not implemented yet",
+        "torch": "for convolutions eager PyTorch has only the deprecated torch.ao FX mode, and torchao knows only "
+        "Linear layers: use quantize.dynamic-int8 for those, or the backend inductor",
+        "inductor": "",
+    }
 
     calibration: Calibration = "minmax"
     examples: int = 256
+    activations: Activations = "uint8"
 
     def __post_init__(self) -> None:
         """Raise ValueError for a parameter out of range."""
-        if self.calibration not in get_args(Calibration):
-            known = ", ".join(get_args(Calibration))
-            raise ValueError(f"calibration must be one of {known}, got {self.calibration!r}")
+        _require_one_of("calibration", self.calibration, get_args(Calibration))
+        _require_one_of("activations", self.activations, get_args(Activations))
         require_count("examples", self.examples)
 
-    def _quantize(self, source: Path, target: Path, external: bool, context: BuildContext) -> str:
-        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    def apply_exported(self, program: Any, context: BuildContext) -> tuple[Any, Change]:
+        """Return the program quantized by PT2E for Inductor, and count the layers that became INT8."""
+        return pt2e.static_int8(self.name, program, context, self.calibration, self.examples, self.activations)
 
-        methods = {
-            "minmax": CalibrationMethod.MinMax,
-            "entropy": CalibrationMethod.Entropy,
-            "percentile": CalibrationMethod.Percentile,
-        }
-        count = min(self.examples, len(context.data("calibration")))
-
-        def quantize(**more: Any) -> None:
-            quantize_static(
-                source,
-                target,
-                _reader(context, count),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                # Unsigned activations with signed weights: the one pair with fast x86 kernels.
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                use_external_data_format=external,
-                calibrate_method=methods[self.calibration],
-                **more,
-            )
-
-        try:
-            quantize()
-        except ValueError:
-            # Its adjustment of weights to small biases compares arrays as if they were numbers (1.32).
-            quantize(extra_options={"QDQDisableWeightAdjustForInt32Bias": True})
-        return f", ranges by {self.calibration} over {count} examples"
-
-    def _count(self, graph: onnx.GraphProto) -> int:
-        restored = {out for node in graph.node if node.op_type == "DequantizeLinear" for out in node.output}
-        weighted = (node for node in graph.node if node.op_type in _WEIGHTED)
-        return sum(all(name in restored for name in node.input[:2]) for node in weighted)
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
+        """Rewrite the artifact with the backend's own quantizer and count the layers that became INT8."""
+        return onnx_quantize.static_int8(directory, context, self.calibration, self.examples, self.activations)
 
 
 @register
 @dataclass(frozen=True)
-class QuantizeDynamicInt8(_OnnxQuantization):
-    """INT8 weights (per channel); activations are quantized at every call with the ranges of that call.
-
-    Made for matrix products. Convolutions are quantized as well, as ONNX Runtime does by default, and its
-    ConvInteger kernel is slower than FP32.
-    """
+class QuantizeDynamicInt8(_Quantization):
+    """INT8 weights (per channel); activations are quantized at every call with the ranges of that call."""
 
     name = "quantize.dynamic-int8"
     summary = "INT8 weights; activations quantized at run time, no calibration"
+    precision = "int8"
+    stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "exported"}
+    backends: ClassVar[Mapping[str, str]] = {
+        "onnxruntime": "",
+        "openvino": "its CPU plugin quantizes activations at run time itself for models whose weights are compressed: "
+        "use quantize.weight-only-int8",
+        "torch": "",
+        "inductor": "",
+    }
 
-    def _quantize(self, source: Path, target: Path, external: bool, context: BuildContext) -> str:  # noqa: ARG002
-        from onnxruntime.quantization import QuantType, quantize_dynamic
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a copy whose Linear layers torchao quantized, and count them."""
+        return torch_quantize.dynamic_int8(self.name, module)
 
-        quantize_dynamic(
-            source, target, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=external
-        )
-        return ""
+    def apply_exported(self, program: Any, context: BuildContext) -> tuple[Any, Change]:
+        """Return the program quantized by PT2E for Inductor, and count the layers that became INT8."""
+        return pt2e.dynamic_int8(self.name, program, context)
 
-    def _count(self, graph: onnx.GraphProto) -> int:
-        return sum(node.op_type in _DYNAMIC for node in graph.node)
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of a graph and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _nodes(inner)
-
-
-def _refuse_quantized(model: Path) -> None:
-    """Raise UnsupportedError when a model holds quantized operators already."""
-    import onnx
-
-    graph = onnx.load(str(model), load_external_data=False).graph
-    found = sorted({node.op_type for node in graph.node if node.op_type in _QUANTIZED})
-    if found:
-        raise UnsupportedError(f"the model is quantized already: it holds {', '.join(found)}")
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
+        """Rewrite the artifact with ONNX Runtime's quantizer and count the layers that became INT8."""
+        return onnx_quantize.dynamic_int8(directory)
 
 
-def _at_least_opset(model: Path, opset: int, target: Path) -> Path:
-    """Return a model of at least this opset: the file itself, or one converted to ``target``.
+@register
+@dataclass(frozen=True)
+class QuantizeWeightOnlyInt8(_Quantization):
+    """INT8 weights of matrix products, one scale per output channel or group; activations stay as they are.
 
-    Raises UnsupportedError when onnx cannot convert it.
+    ``compute`` is the format of the products: ``auto`` is what the runtime does by itself.
     """
-    import onnx
 
-    loaded = onnx.load(str(model))
-    version = next((item.version for item in loaded.opset_import if item.domain in ("", "ai.onnx")), opset)
-    if version >= opset:
-        return model
-    try:
-        converted = onnx.version_converter.convert_version(loaded, opset)
-    except Exception as error:  # the converter's own errors share no base class
-        raise UnsupportedError(
-            f"INT8 with a scale per channel needs opset {opset}, and this model of opset {version} "
-            f"cannot be converted: {str(error).splitlines()[0]}"
-        ) from error
-    onnx.save(converted, str(target))
-    return target
+    name = "quantize.weight-only-int8"
+    summary = "INT8 weights of matrix products; activations stay floating-point"
+    precision = "int8 weights"
+    stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
+    backends: ClassVar[Mapping[str, str]] = {
+        "onnxruntime": "not implemented yet",
+        "openvino": "not implemented yet",
+        "torch": "",
+        "inductor": "",
+    }
+
+    symmetric: bool = True
+    compute: Compute = "auto"
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a parameter out of range."""
+        _require_one_of("compute", self.compute, get_args(Compute))
+
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a copy whose Linear layers torchao gave INT8 weights, and count them."""
+        return torch_quantize.weight_only_int8(self.name, module, symmetric=self.symmetric, compute=self.compute)
+
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
+        """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT8."""
+        return super().apply_lowered(backend, directory, context)
 
 
-def _reader(context: BuildContext, count: int) -> Any:
-    """Return a calibration data reader over the first ``count`` examples.
+@register
+@dataclass(frozen=True)
+class QuantizeWeightOnlyInt4(_Quantization):
+    """INT4 weights of matrix products, one scale per ``group_size`` weights of an output channel.
 
-    All batches have one size, because the histograms of entropy and percentile stack them.
+    ``compute`` is the format of the products: ``auto`` is what the runtime does by itself.
     """
-    from onnxruntime.quantization import CalibrationDataReader
 
-    split = context.data("calibration")
-    names = context.model.input_names
-    size = 1 if split.stacked else max(n for n in range(1, CALIBRATION_BATCH + 1) if count % n == 0)
+    name = "quantize.weight-only-int4"
+    summary = "INT4 weights of matrix products in groups; activations stay floating-point"
+    precision = "int4 weights"
+    stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
+    backends: ClassVar[Mapping[str, str]] = {
+        "onnxruntime": "not implemented yet",
+        "openvino": "not implemented yet",
+        "torch": "",
+        "inductor": "",
+    }
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # its base is untyped
-        def __init__(self) -> None:
-            self._batches: Iterator[dict[str, Any]] = (
-                dict(zip(names, split.batch(size, start), strict=True)) for start in range(0, count, size)
-            )
+    group_size: int = 32
+    symmetric: bool = True
+    compute: Compute = "auto"
 
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._batches, None)
+    def __post_init__(self) -> None:
+        """Raise ValueError for a parameter out of range."""
+        if self.group_size not in (16, 32, 64, 128, 256):
+            raise ValueError(f"group_size must be 16, 32, 64, 128 or 256, got {self.group_size!r}")
+        _require_one_of("compute", self.compute, get_args(Compute))
 
-    return Reader()
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a copy whose Linear layers torchao gave INT4 weights, and count them."""
+        return torch_quantize.weight_only_int4(self.name, module, self.group_size, compute=self.compute)
 
-
-def _size(model: Path) -> int:
-    return sum(path.stat().st_size for path in (model, *external_files(model)))
-
-
-def _free_name(directory: Path) -> str:
-    """Return a name for a model whose external data (same name and ``.data``) would hide no file."""
-    names = (f"model.{i}.onnx" for i in itertools.count(1))
-    return next(name for name in names if not (directory / f"{name}.data").exists())
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
+        """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT4."""
+        return super().apply_lowered(backend, directory, context)
 
 
-def _replace(old: Path, new: Path) -> None:
-    """Put a model in another's place: its data first, then the graph in one step, then the old data goes."""
-    stale = external_files(old)
-    for path in external_files(new):
-        path.replace(old.parent / path.name)
-    new.replace(old)
-    for path in stale:
-        path.unlink()
+def _require_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

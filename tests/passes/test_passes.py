@@ -16,6 +16,8 @@ def test_all_passes_are_registered():
         "prune.channels",
         "quantize.dynamic-int8",
         "quantize.static-int8",
+        "quantize.weight-only-int4",
+        "quantize.weight-only-int8",
         "train.finetune",
     ]
 

@@ -68,7 +68,10 @@ class OnnxRuntimeBackend(Backend):
         self, directory: Path, options: SessionOptions, session: Session, batches: Sequence[Arrays], calls: int
     ) -> Execution | Unmeasured:
         """Watch a second session of the same file with ONNX Runtime's profile."""
-        return profile_onnx_runtime(lambda prefix: self._open(directory, options, prefix), session, batches, calls)
+        model = directory / MODEL_FILE
+        return profile_onnx_runtime(
+            model, lambda prefix: self._open(directory, options, prefix), session, batches, calls
+        )
 
     def _open(self, directory: Path, session: SessionOptions, profile: Path | None = None) -> Any:
         """Return ONNX Runtime's own session; ``profile`` is the beginning of the file that it shall write."""

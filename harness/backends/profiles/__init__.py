@@ -32,6 +32,7 @@ _FAMILIES = (
     ("recurrent layers", re.compile("lstm|gru|rnn", re.I)),
 )
 _PRODUCTS = "matrix products"
+_PACKED = re.compile("NBits|Compressed|_weight_int|int4pack|int8pack")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Watched:
-    """Runs of each watched call, and the wall seconds of plain and of watched calls."""
+    """What was seen of the watched calls.
+
+    Attributes:
+        calls: the operators' runs of each call; one entry of means where the profiler tells no single call.
+        plain_s, watched_s: wall seconds of each call without and with the profiler.
+    """
 
     calls: Sequence[Sequence[Run]]
     plain_s: Sequence[float]
@@ -118,7 +124,7 @@ def timed_execution(
     return Execution(
         source + _slowdown(watched),
         basis="time" if timed else "count",
-        calls=len(watched.calls),
+        calls=len(watched.watched_s),
         operators=operators,
         outside_share=outside_share(watched) if timed else Unmeasured("the operators' time is below the clock's step"),
         fallbacks=(*fallbacks, *wider(operators)),
@@ -137,10 +143,13 @@ def outside_share(watched: Watched) -> float:
 
 
 def wider(operators: Sequence[OperatorUse]) -> tuple[str, ...]:
-    """Return sentences on computing operators that ran in a wider format than the narrowest of them."""
+    """Return sentences on computing operators that ran in a wider format than the narrowest of them.
+
+    Kernels of packed weights don't count: beside them all else is meant to run in floating point.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for use in operators:
-        if use.kind == "compute" and use.format in WIDTHS:
+        if use.kind == "compute" and use.format in WIDTHS and not _PACKED.search(use.name):
             counts[family(use.name)][use.format] += use.count  # type: ignore[assignment]  # runs in one call may be a mean
     narrowest = min((WIDTHS[name] for formats in counts.values() for name in formats), default=0)
     sentences = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,8 @@ _CONVERSIONS = {
     "Cast", "DequantizeLinear", "DynamicQuantizeLinear", "QuantizeLinear", "ReorderInput", "ReorderOutput",
 }  # fmt: skip
 # Their 8-bit weights are packed at load and then missing among the types of the trace.
-_INTEGER = re.compile(
-    r"^(QLinear|QGemm|QAttention|QOrdered|ConvInteger|MatMulInteger|DynamicQuantize|QEmbed)"
-)
+_INTEGER = re.compile(r"^(QLinear|QGemm|QAttention|QOrdered|ConvInteger|MatMulInteger|DynamicQuantize|QEmbed)")
+_PACKED, _DEFAULT_BITS = "MatMulNBits", 4
 _HOLDERS = {"If", "Loop", "Scan", "SequenceMap"}  # their time is that of the nodes inside them
 _FORMATS = {
     "float": "float32", "double": "float64", "float16": "float16", "bfloat16": "bfloat16",
@@ -35,12 +36,13 @@ _PROMOTED = "InsertedPrecisionFreeCast_"
 
 
 def profile_onnx_runtime(
+    model: Path,
     open_profiled: Callable[[Path], Any],
     plain: Callable[[Arrays], object],
     batches: Sequence[Arrays],
     calls: int,
 ) -> Execution | Unmeasured:
-    """Watch ``calls`` calls of a session that ``open_profiled(prefix)`` opens with profiling on.
+    """Watch ``calls`` calls of a session of ``model`` that ``open_profiled(prefix)`` opens with profiling on.
 
     The profile lies in a temporary folder until it was read.
     """
@@ -54,7 +56,9 @@ def profile_onnx_runtime(
         plain_s, watched_s = sandwich(plain, watched, batches, calls)
         events = json.loads(Path(session.end_profiling()).read_text())
     nodes = nodes_of_calls(events)[WARMUP_CALLS:]
-    runs = [[run_of(node) for node in call] for call in nodes]
+    holds_packed = any(node["args"]["op_name"] == _PACKED for node in chain(*nodes))
+    packed = packed_format(model) if holds_packed else ""
+    runs = [[run_of(node, packed) for node in call] for call in nodes]
     edges = _floating(session.get_inputs()), _floating(session.get_outputs())
     return timed_execution(SOURCE, Watched(runs, plain_s, watched_s), fallbacks(nodes, *edges))
 
@@ -81,10 +85,10 @@ def _take_inner_time(holder: dict[str, Any], call: Sequence[dict[str, Any]]) -> 
             reached = node["ts"] + node["dur"]
 
 
-def run_of(node: Mapping[str, Any]) -> Run:
-    """Return what one node's event says."""
+def run_of(node: Mapping[str, Any], packed: str = "") -> Run:
+    """Return what one node's event says; ``packed`` is the format of weights packed in groups of bits."""
     name = node["args"]["op_name"]
-    return Run(name, format_of(name, node["args"]), kind_of(name), node["dur"] / 1e6)
+    return Run(name, packed if name == _PACKED else format_of(name, node["args"]), kind_of(name), node["dur"] / 1e6)
 
 
 def kind_of(name: str) -> Kind:
@@ -96,22 +100,22 @@ def kind_of(name: str) -> Kind:
 
 def format_of(name: str, args: Mapping[str, Any]) -> str:
     """Return the number format of a node from its name and the types of its inputs."""
-    inputs = [(kind, shape) for item in args.get("input_type_shape", ()) for kind, shape in item.items()]
-    if name == "MatMulNBits":
-        return _packed_format(inputs)
     if _INTEGER.match(name):
         return "int8"
-    types = [kind for kind, _ in inputs] or [k for item in args.get("output_type_shape", ()) for k in item]
+    tensors = args.get("input_type_shape") or args.get("output_type_shape") or ()
+    types = [kind for item in tensors for kind in item]
     return _FORMATS.get(types[0], types[0]) if types else ""
 
 
-def _packed_format(inputs: Sequence[tuple[str, Sequence[int]]]) -> str:
-    """Return ``int4`` or ``int8`` from the bytes of packed weights, (columns, blocks, bytes of a block)."""
-    packed = next((shape for kind, shape in inputs[1:] if kind == "uint8" and len(shape) == 3), None)
-    if not packed or not inputs[0][1]:
-        return "int4"  # the weights were repacked at load; four bits is what the operator was made for
-    bits = 8 * packed[1] * packed[2] / inputs[0][1][-1]
-    return "int8" if bits >= 8 else "int4"
+def packed_format(model: Path) -> str:
+    """Return ``int4`` or ``int8`` for the weights of a model's MatMulNBits; empty where it has both.
+
+    The profile does not tell, since such weights are repacked at load. The attribute ``bits`` is found by its
+    bytes in the protobuf, without the package onnx: a name, a number, and the type that says it is one.
+    """
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = {bits[0] for bits in re.findall(rb"\x0a\x04bits\x18([\x01-\x08])\xa0\x01\x02", content, re.DOTALL)}
+    return f"int{(found or {_DEFAULT_BITS}).pop()}" if len(found) < 2 else ""
 
 
 def fallbacks(nodes: Sequence[Sequence[Mapping[str, Any]]], inputs: int, outputs: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,8 +16,10 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.onnx_export import export_onnx
+from harness.backends.profiles.openvino import profile_openvino
 from harness.errors import UnsupportedError
 from harness.onnx_files import MODEL_FILE, copy_onnx
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form, OnnxFile
 
 _FORMATS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
@@ -55,27 +57,40 @@ class OpenVinoBackend(Backend):
 
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Read and compile the model; raises UnsupportedError when OpenVINO refuses it."""
-        import openvino
-
+        opened = OpenVinoSession(self._compile(directory, session)[1])
         precision = self.option(session.options, "precision")
-        properties = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": session.threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        core = openvino.Core()
-        try:
-            compiled = core.compile_model(core.read_model(directory / MODEL_FILE), "CPU", properties)
-        except RuntimeError as error:
-            raise_if_out_of_memory(error)
-            raise UnsupportedError(f"OpenVINO refuses the model: {_reason(error)}") from error
-        opened = OpenVinoSession(compiled)
         if opened.precision != precision:
             raise UnsupportedError(
                 f"OpenVINO would run {opened.precision} instead of {precision}: this CPU has no such arithmetic"
             )
         return opened
+
+    def profile(
+        self, directory: Path, options: SessionOptions, session: Session, batches: Sequence[Arrays], calls: int
+    ) -> Execution | Unmeasured:
+        """Watch the same model, compiled once more with counters."""
+        model, compiled = self._compile(directory, options, PERF_COUNT=True)
+        asked = _FORMATS[self.option(options.options, "precision")]
+        return profile_openvino(model, compiled, asked, session, batches, calls)
+
+    def _compile(self, directory: Path, session: SessionOptions, **more: Any) -> tuple[Any, Any]:
+        """Return the model as it was read, and compiled with ``more`` properties."""
+        import openvino
+
+        properties = {
+            "INFERENCE_PRECISION_HINT": self.option(session.options, "precision"),
+            "INFERENCE_NUM_THREADS": session.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            **more,
+        }
+        core = openvino.Core()
+        try:
+            model = core.read_model(directory / MODEL_FILE)
+            return model, core.compile_model(model, "CPU", properties)
+        except RuntimeError as error:
+            raise_if_out_of_memory(error)
+            raise UnsupportedError(f"OpenVINO refuses the model: {_reason(error)}") from error
 
 
 class OpenVinoSession(Session):

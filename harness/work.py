@@ -23,6 +23,7 @@ from harness.backends.torch_eager import to_arrays
 from harness.onnx_files import MODEL_FILE
 from harness.onnx_inputs import open_session, run_session
 from harness.onnx_work import NotCountable, count_graph, graph_weights
+from harness.openvino_files import IR_FILE, ir_weights
 from harness.schema import Unmeasured, Work
 from harness.zoo import OnnxFile
 
@@ -47,7 +48,7 @@ def count_work(module: Any, inputs: Arrays, batch_size: int, directory: Path) ->
             counter = "torch's FlopCounterMode"
         else:
             return Unmeasured("only torch modules and ONNX graphs can be counted")
-        weights = _weights(module, directory / MODEL_FILE)
+        weights = _weights(module, directory)
     except NotCountable as error:
         return Unmeasured(str(error))
     if not operations:
@@ -121,9 +122,11 @@ def _more_formulas() -> dict[Any, Callable[..., int]]:
 
 
 def _weights(module: Any, lowered: Path) -> Counter[str]:
-    """Return the bytes of what was lowered by number format: of the ONNX file, else of the module."""
-    if lowered.is_file():
-        return graph_weights(lowered)
+    """Return the bytes of what was lowered by number format: of the graph in the folder, else of the module."""
+    if (lowered / IR_FILE).is_file():
+        return ir_weights(lowered / IR_FILE)
+    if (lowered / MODEL_FILE).is_file():
+        return graph_weights(lowered / MODEL_FILE)
     if isinstance(module, OnnxFile):
         return graph_weights(module.path)
     found: Counter[str] = Counter()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
-from harness.passes import onnx_quantize
+from harness.passes import nncf_quantize, onnx_quantize, onnx_weights
 from harness.passes.base import BuildContext, Change, Pass, Stage, register, require_count
 from harness.schema import Fidelity
 
@@ -45,7 +45,7 @@ class QuantizeStaticInt8(_Quantization):
     stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "exported"}
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
-        "openvino": "not implemented yet",
+        "openvino": "",
         "torch": "not implemented yet",
         "inductor": "not implemented yet",
     }
@@ -60,8 +60,10 @@ class QuantizeStaticInt8(_Quantization):
         _require_one_of("activations", self.activations, get_args(Activations))
         require_count("examples", self.examples)
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
         """Rewrite the artifact with the backend's own quantizer and count the layers that became INT8."""
+        if backend == "openvino":
+            return nncf_quantize.static_int8(directory, context, self.calibration, self.examples, self.activations)
         return onnx_quantize.static_int8(directory, context, self.calibration, self.examples, self.activations)
 
 
@@ -100,8 +102,8 @@ class QuantizeWeightOnlyInt8(_Quantization):
     precision = "int8 weights"
     stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
     backends: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "not implemented yet",
-        "openvino": "not implemented yet",
+        "onnxruntime": "",
+        "openvino": "",
         "torch": "not implemented yet",
         "inductor": "not implemented yet",
     }
@@ -113,9 +115,11 @@ class QuantizeWeightOnlyInt8(_Quantization):
         """Raise ValueError for a parameter out of range."""
         _require_one_of("compute", self.compute, get_args(Compute))
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT8."""
-        return super().apply_lowered(backend, directory, context)
+        if backend == "openvino":
+            return nncf_quantize.weight_only(self.name, directory, self.compute, bits=8, symmetric=self.symmetric)
+        return onnx_weights.weight_only(self.name, directory, self.compute, bits=8, symmetric=self.symmetric)
 
 
 @register
@@ -131,8 +135,8 @@ class QuantizeWeightOnlyInt4(_Quantization):
     precision = "int4 weights"
     stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
     backends: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "not implemented yet",
-        "openvino": "not implemented yet",
+        "onnxruntime": "",
+        "openvino": "",
         "torch": "not implemented yet",
         "inductor": "not implemented yet",
     }
@@ -147,9 +151,15 @@ class QuantizeWeightOnlyInt4(_Quantization):
             raise ValueError(f"group_size must be 16, 32, 64, 128 or 256, got {self.group_size!r}")
         _require_one_of("compute", self.compute, get_args(Compute))
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT4."""
-        return super().apply_lowered(backend, directory, context)
+        if backend == "openvino":
+            return nncf_quantize.weight_only(
+                self.name, directory, self.compute, bits=4, symmetric=self.symmetric, group_size=self.group_size
+            )
+        return onnx_weights.weight_only(
+            self.name, directory, self.compute, bits=4, symmetric=self.symmetric, group_size=self.group_size
+        )
 
 
 def _require_one_of(name: str, value: object, known: tuple[str, ...]) -> None:

@@ -330,7 +330,7 @@ class Builder:
         files = payload(directory)
         artifact = Artifact(
             key=key,
-            format=self.backend.format,
+            format=self.backend.format_of(directory),
             files={str(p.relative_to(directory)): hash_file(p) for p in files},
             size_bytes=_size(directory),
             parameters=parameter_count(module),

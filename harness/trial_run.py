@@ -279,7 +279,7 @@ class TrialRun:
 
 def requested_precision(trial: Trial) -> str:
     """Return the number format that a trial's passes or options ask for; ``float32`` where none does."""
-    asked = [PASSES.get(spec.name).precision for spec in trial.passes]
+    asked = [PASSES.get(spec.name)(**spec.params).requested_precision() for spec in trial.passes]
     option = str(trial.options.get("precision", ""))
     return next((p for p in reversed(asked) if p), {"bf16": "bfloat16", "f16": "float16"}.get(option, "float32"))
 

@@ -19,7 +19,7 @@ from harness.backends.base import (
 from harness.backends.onnx_export import export_onnx
 from harness.backends.profiles.onnx_runtime import profile_onnx_runtime
 from harness.errors import UnsupportedError
-from harness.onnx_files import MODEL_FILE, copy_onnx
+from harness.onnx_files import MODEL_FILE, PRECISION_KEY, copy_onnx
 from harness.schema import Execution, Unmeasured
 from harness.zoo import Form, OnnxFile
 
@@ -31,7 +31,7 @@ class OnnxRuntimeBackend(Backend):
     """Exports with a free batch size.
 
     Options: ``graph_optimization``, the level of graph rewriting; the layout rewriting that pays for
-    convolutions comes with ``all`` only.
+    convolutions comes with ``layout`` and ``all`` only.
     """
 
     name = "onnxruntime"
@@ -40,7 +40,9 @@ class OnnxRuntimeBackend(Backend):
     distributions = ("onnxruntime",)
     forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ("torch", "onnx", "onnxscript"), "onnx": ("onnx",)}
     extra = "onnxruntime"
-    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"graph_optimization": ("all", "extended", "basic", "disable")}
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "graph_optimization": ("all", "layout", "extended", "basic", "disable")
+    }
 
     def import_runtime(self) -> None:
         """Import onnxruntime."""
@@ -84,6 +86,7 @@ class OnnxRuntimeBackend(Backend):
         options.inter_op_num_threads = 1
         options.graph_optimization_level = {
             "all": levels.ORT_ENABLE_ALL,
+            "layout": levels.ORT_ENABLE_LAYOUT,
             "extended": levels.ORT_ENABLE_EXTENDED,
             "basic": levels.ORT_ENABLE_BASIC,
             "disable": levels.ORT_DISABLE_ALL,
@@ -120,21 +123,28 @@ class OnnxRuntimeSession(Session):
     def executed(self) -> dict[str, Any]:
         """Return the threads that really started, the providers in use and the model's number format.
 
-        ``precision`` is what the model declares: ``int8`` when ONNX Runtime's quantizer wrote it.
+        ``precision`` is what the model tells: what a pass of the harness wrote into it, ``int8`` when ONNX
+        Runtime's quantizer signed it, else the format that its inputs and outputs declare.
         """
         import onnxruntime
 
-        quantized = self._session.get_modelmeta().producer_name == "onnx.quantize"
-        # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
-        declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
-        floats = [_FORMATS[name] for name in declared if name in _FORMATS]
         return {
             "threads": self._threads,
             "provider": ", ".join(self._session.get_providers()),
-            "precision": "int8" if quantized else floats[0] if floats else "integers",
+            "precision": self._precision(),
             "graph_optimization": self._level,
             "onnxruntime": onnxruntime.__version__,
         }
+
+    def _precision(self) -> str:
+        meta = self._session.get_modelmeta()
+        if told := meta.custom_metadata_map.get(PRECISION_KEY):
+            return str(told)
+        if meta.producer_name == "onnx.quantize":
+            return "int8"
+        # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
+        declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
+        return next((_FORMATS[name] for name in declared if name in _FORMATS), "integers")
 
 
 def _process_threads() -> int:

@@ -109,7 +109,7 @@ class Evidence:
     def outside(self) -> float | None:
         """Share of a call's wall time in no operator."""
         share = None if self.ran is None else self.ran.outside_share
-        return share if isinstance(share, float) else None
+        return None if isinstance(share, Unmeasured) else share
 
     def lacks(self, number_format: str) -> tuple[str, ...]:
         """Return the instructions for a format of which this CPU has none; empty when it has one, or is unknown."""
@@ -128,7 +128,7 @@ class Evidence:
 
 def part(told: Execution, share: float) -> str:
     """Write a share with what it is of: ``92 % of the operators' time``."""
-    whole = "the operators' time" if told.basis == "time" else "the operators that ran"
+    whole = "the operators' time" if told.basis == "time" else "the operator runs"
     return f"{units.percent(share, 0)} of {whole}"
 
 

@@ -15,6 +15,7 @@ from harness.store import Run
 from harness.why import explain
 
 COLUMNS = ("why", "why_rule", "why_against", "why_ratio")
+_NEEDED = ("experiment", "trial", "latency_p50_s", "bound_by", "roofline_share")
 
 
 def add_reasons(
@@ -27,7 +28,7 @@ def add_reasons(
         frame, extra: of each record in order, its columns and those of its comparisons.
     """
     flags, peaks = frozenset(run.header["host"].get("flags", ())), run_peaks(run)
-    rows = [{**shown, **more} for shown, more in zip(frame.to_dict(orient="records"), extra, strict=True)]
+    rows = frame[list(_NEEDED)].to_dict(orient="records")
     calls = {(row["experiment"], row["trial"]): _known(row["latency_p50_s"]) for row in rows}
     for record, row, target in zip(run.records, rows, extra, strict=True):
         target |= dict.fromkeys(COLUMNS)
@@ -36,8 +37,8 @@ def add_reasons(
         others = references[record.trial.experiment]
         evidence = Evidence(
             record=record,
-            engine=_versus("technique_speedup", row, others.plain.get(engine_of(record)), calls),
-            baseline=_versus("speedup", row, others.baseline, calls),
+            engine=_versus("technique_speedup", target, others.plain.get(engine_of(record)), calls),
+            baseline=_versus("speedup", target, others.baseline, calls),
             flags=flags,
             peaks=peaks.get(record.trial.threads),
             bound=_known(row["bound_by"]),

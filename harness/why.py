@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness import units
 from harness.evidence import Evidence, Versus, listed
 from harness.execution import by_name
-from harness.schema import Execution
+from harness.schema import Execution, Unmeasured
 from harness.why_rules import RULES, SHRUNK
 
 NOT_FASTER = ("slower", "same")
@@ -115,8 +115,8 @@ def _unexplained(e: Evidence) -> str:
         return f"what it executed is not known ({reason}), so no reason can be proven"
     named = listed(by_name(e.ran))
     kept = _not_shrunk(e)
-    if kept and e.against is not None:
-        return f"no rule explains it: {kept} in {e.against.name}"
+    if kept:
+        return f"no rule explains it: {kept}"
     return f"no rule explains it; the biggest of its operators: {named}"
 
 
@@ -126,12 +126,14 @@ def _not_shrunk(e: Evidence) -> str:
     if e.timed is None or before is None or before.basis != "time" or e.against is None:
         return ""
     own, other = _seconds(e.timed, e.call_s), _seconds(before, e.against.call_s)
-    kept = [(name, s) for name, s in own.items() if name in other and s >= SHRUNK * other[name]][:2]
-    return ", ".join(f"{name} takes {units.seconds(s)} of a call and {units.seconds(other[name])}" for name, s in kept)
+    kept = [name for name, seconds in own.items() if name in other and seconds >= SHRUNK * other[name]][:2]
+    times = {name: (units.seconds(own[name]), units.seconds(other[name])) for name in kept}
+    return ", ".join(f"{n} takes {now} of a call, {then} in {e.against.name}" for n, (now, then) in times.items())
 
 
 def _seconds(told: Execution, call_s: float | None) -> dict[str, float]:
     """Return operator → seconds of a call; empty where a part of the call is not known."""
-    if call_s is None or not isinstance(told.outside_share, float):
+    outside = told.outside_share
+    if call_s is None or isinstance(outside, Unmeasured):
         return {}
-    return {name: share * (1 - told.outside_share) * call_s for name, share in by_name(told).items()}
+    return {name: share * (1 - outside) * call_s for name, share in by_name(told).items()}

@@ -58,6 +58,7 @@ def executed(rows: pd.DataFrame) -> go.Figure | None:
     xaxis = style.axis(title, range=[0, 100], ticksuffix=" %", nticks=6)
     layout = style.rows_layout([str(name) for name in shown["trial"]], [_value(row) for row in each(shown)], xaxis)
     layout.barmode = "stack"
+    layout.meta["narrow"]["xaxis"] = {"tickvals": [25, 50, 75]}
     return go.Figure(bars, layout)
 
 

@@ -85,7 +85,7 @@ def mean_score(scores: Scores, confidence: float = 0.95) -> Mean:
 def rank_mean(scores: Scores, targets: NDArray[Any], confidence: float = 0.95) -> Mean:
     """Return the area under the ROC curve with DeLong's interval; raises ValueError where one class is missing."""
     found = areas([scores], targets)
-    half = _z(confidence) * math.sqrt(float(found.covariance[0, 0]))
+    half = _z(confidence) * found.error(1.0)
     value = float(found.values[0])
     return Mean(value, max(value - half, 0.0), min(value + half, 1.0), len(scores))
 
@@ -139,9 +139,7 @@ def rank_verdict(
     _require_pairs(baseline, variant)
     found = areas([baseline, variant], targets)
     change = float(found.values[1] - found.values[0])
-    variance = float(found.covariance[0, 0] + found.covariance[1, 1] - 2 * found.covariance[0, 1])
-    # inf − inf where a class has one example; a variance below zero by rounding is that of equal ranks.
-    half = math.inf if math.isnan(variance) else _z(confidence) * math.sqrt(max(variance, 0.0))
+    half = _z(confidence) * found.error(-1.0, 1.0)
     n = len(baseline)
     return _concluded(_scaled(change, change - half, change + half, n), margin, change, n, "DeLong", None)
 

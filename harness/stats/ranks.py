@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,18 @@ Values = NDArray[np.floating[Any]]
 class Areas:
     """Areas of k models on the same examples, shape (k,), and their covariance, shape (k, k).
 
-    ``covariance`` is infinite where a class has a single example: it tells no spread.
+    ``covariance`` is None where a class has a single example: it tells no spread.
     """
 
     values: Values
-    covariance: Values
+    covariance: Values | None
+
+    def error(self, *weights: float) -> float:
+        """Return the standard error of a weighted sum of the areas; infinite where nothing tells their spread."""
+        if self.covariance is None:
+            return math.inf
+        # Below zero by rounding only, where all models order the examples alike.
+        return math.sqrt(max(float(np.array(weights) @ self.covariance @ np.array(weights)), 0.0))
 
 
 def areas(scores: Sequence[Values], targets: NDArray[Any]) -> Areas:
@@ -47,5 +55,5 @@ def areas(scores: Sequence[Values], targets: NDArray[Any]) -> Areas:
         below.append(1.0 - (everywhere[~positive] - stats.rankdata(own[~positive])) / ones)
     values = np.array([placed.mean() for placed in above])
     if min(ones, zeros) < 2:
-        return Areas(values, np.full((len(values), len(values)), np.inf))
+        return Areas(values, None)
     return Areas(values, np.atleast_2d(np.cov(above)) / ones + np.atleast_2d(np.cov(below)) / zeros)

@@ -32,9 +32,9 @@ def _table() -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64], NDArray[np.bo
     test: NDArray[np.bool_] = (place >= np.ceil(count * (1 - TEST_SHARE))).to_numpy()
     genres = frame["genres"].str.get_dummies().to_numpy(np.float32)
     known = frame[~test]
-    seen = [np.log1p(frame[who].map(known[who].value_counts()).fillna(0)) / 4 - 1 for who in ("userId", "movieId")]
-    year = (frame["year"].fillna(frame["year"].median()) - 1990) / 20
-    dense = np.column_stack([year.to_numpy(), *(count.to_numpy() for count in seen), genres]).astype(np.float32)
+    seen = [frame[who].map(known[who].value_counts()).fillna(0).to_numpy() for who in ("userId", "movieId")]
+    year = (frame["year"].fillna(frame["year"].median()).to_numpy() - 1990) / 20
+    dense = np.column_stack([year, *(np.log1p(count) / 4 - 1 for count in seen), genres]).astype(np.float32)
     ids = tuple(pd.factorize(frame[name], sort=True)[0].astype(np.int64) for name in ("userId", "movieId", "genres"))
     targets: NDArray[np.int64] = (frame["rating"] >= LIKED).to_numpy().astype(np.int64)
     return (*ids, dense), targets, test

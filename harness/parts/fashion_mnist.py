@@ -24,9 +24,7 @@ from harness.zoo import Split, SplitName
 FOLDER = Path(os.environ.get("HARNESS_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 REMEDY = "apt-get install dataset-fashion-mnist, or name the folder that holds it in HARNESS_FASHION_MNIST"
 _PARTS = {"train": "train", "test": "t10k"}
-FILES = tuple(
-    FOLDER / f"{part}-{kind}-ubyte.gz" for part in _PARTS.values() for kind in ("images-idx3", "labels-idx1")
-)
+FILES = tuple(FOLDER / f"{part}-{kind}-ubyte.gz" for part in _PARTS.values() for kind in ("images-idx3", "labels-idx1"))
 SOURCE = "Fashion-MNIST (Debian's dataset-fashion-mnist); weights trained here"
 CLASSES = 10
 TEST_EXAMPLES = 5000

@@ -30,8 +30,8 @@ def compile_ahead(module: Any, program: Any, request: LowerRequest, freezing: bo
     quantized = len(integer_layers(program.graph))
     freeze = needs_freezing(module, quantized) if freezing is None else freezing
     began = time.perf_counter()
-    # Freezing is read from the process-wide setting too, at other times than the package's own is.
-    with fresh_cache(), config.patch(freezing=freeze):
+    # Freezing is read from the process-wide setting too, and is silently left out where gradients are recorded.
+    with fresh_cache(), config.patch(freezing=freeze), torch.no_grad():
         torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(request.directory / PACKAGE_FILE),

@@ -93,7 +93,7 @@ class JitSession(Session):
             raise_if_out_of_memory(error)
             raise
         self._compilations = len(_compilations())
-        self._module = torch.compile(module.eval().requires_grad_(False), dynamic=False)  # type: ignore[no-untyped-call]
+        self._module = torch.compile(module.eval().requires_grad_(False), dynamic=False)
         self._require_settings()
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -101,7 +101,7 @@ class JitSession(Session):
         torch = self._torch
         try:
             with torch.inference_mode():
-                return to_arrays(self._module(*(torch.from_numpy(array) for array in inputs)))
+                return to_arrays(self._module(*map(torch.from_numpy, inputs)))
         except (RuntimeError, MemoryError) as error:
             raise_if_out_of_memory(error)
             raise
@@ -111,7 +111,7 @@ class JitSession(Session):
         return len(_compilations()) - self._compilations
 
     def executed(self) -> dict[str, Any]:
-        """Return threads, settings, and what the compiler had to do so far; raises InvalidOutputError as opening does."""
+        """Return threads, settings, and what the compiler did so far; raises InvalidOutputError as opening does."""
         self._require_settings()
         mine = _compilations()[self._compilations :]
         return {

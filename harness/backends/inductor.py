@@ -19,8 +19,10 @@ from harness.backends.base import (
     first_line,
     raise_if_out_of_memory,
 )
+from harness.backends.profiles.inductor import profile_inductor
 from harness.backends.torch_eager import openmp_environment, precision_of, set_threads, to_arrays
 from harness.errors import UnsupportedError
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form
 
 PACKAGE_FILE = "model.pt2"
@@ -105,6 +107,17 @@ class InductorBackend(Backend):
                 f"the package was compiled for {opened.compiled_threads} threads, not {session.threads}: build it anew"
             )
         return opened
+
+    def profile(
+        self,
+        directory: Path,
+        options: SessionOptions,  # noqa: ARG002
+        session: Session,
+        batches: Sequence[Arrays],
+        calls: int,
+    ) -> Execution | Unmeasured:
+        """Read the package's own code, and see how much of a call PyTorch's profiler tells."""
+        return profile_inductor(directory / PACKAGE_FILE, session, batches, calls)
 
 
 class InductorSession(Session):

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,19 +61,23 @@ class Watched:
 
 
 def sandwich(
-    plain: Callable[[Arrays], object], watched: Callable[[Arrays], object], batches: Sequence[Arrays], calls: int
+    plain: Callable[[Arrays], object],
+    watched: Callable[[Arrays], object],
+    batches: Sequence[Arrays],
+    calls: int,
+    around: AbstractContextManager[object] | None = None,
 ) -> tuple[list[float], list[float]]:
     """Time ``calls`` watched calls between two halves of as many plain ones; returns seconds of both.
 
-    Both begin with ``WARMUP_CALLS`` untimed calls. In between is a pause, or the pool of the one would
-    take the cores from the other.
+    Each part begins with ``WARMUP_CALLS`` untimed calls; ``around`` is entered for the watched part. In between
+    is a pause, or the pool of threads of the one would take the cores from the other.
     """
 
-    def block(run: Callable[[Arrays], object], first: int, count: int) -> list[float]:
+    def block(run: Callable[[Arrays], object], count: int) -> list[float]:
         for i in range(WARMUP_CALLS):
             run(batches[i % len(batches)])
         seconds = []
-        for i in range(first, first + count):
+        for i in range(count):
             began = time.perf_counter()
             run(batches[i % len(batches)])
             seconds.append(time.perf_counter() - began)
@@ -80,9 +85,10 @@ def sandwich(
         return seconds
 
     half = (calls + 1) // 2
-    before = block(plain, 0, half)
-    seconds = block(watched, 0, calls)
-    return before + block(plain, half, half), seconds
+    before = block(plain, half)
+    with around or nullcontext():
+        seconds = block(watched, calls)
+    return before + block(plain, half), seconds
 
 
 def by_time(calls: Sequence[Sequence[Run]]) -> tuple[OperatorUse, ...]:

@@ -14,6 +14,7 @@ from harness import units
 from harness.evidence import Evidence, listed, part
 from harness.execution import by_name, is_partial, reached
 from harness.peaks import operations
+from harness.schema import Unmeasured
 
 DOMINATES = 0.2  # of the operators' time
 MOST = 0.5
@@ -65,13 +66,13 @@ def emulated_float16(e: Evidence) -> str | None:
     """The runtime computes float16 operators in float32, with casts before and after."""
     if e.ran is None or e.asked != "float16":
         return None
-    casts = sum(s for name, s in by_name(e.ran, "conversion").items() if "cast" in name.lower())
+    casts = e.ran.share("conversion")
     wide = e.ran.formats.get("float32", 0.0)
     if wide < MOST or casts < NOTHING:
         return None
     return (
         f"the runtime has few float16 kernels: {units.percent(wide, 0)} of the computing operators run in float32, "
-        f"and casts there and back take {part(e.ran, casts)}"
+        f"and conversions there and back take {part(e.ran, casts)}"
     )
 
 
@@ -199,13 +200,18 @@ def weights_are_no_limit(e: Evidence) -> str | None:
     if not e.weights_only or e.ran is None:
         return None
     floats = {name: s for name, s in e.ran.formats.items() if name and not name.startswith("int")}
-    if sum(floats.values()) < MOST:
+    arithmetic = e.bound == "arithmetic"
+    if sum(floats.values()) >= MOST:
+        bound = ", and a call is bound by arithmetic" if arithmetic else ""
+        return (
+            f"only the weights are {e.asked}: {units.percent(sum(floats.values()), 0)} of the computing operators "
+            f"still multiply in {next(iter(floats))}{bound}"
+        )
+    # Products that unpack their weights themselves are told under the weights' format.
+    if not arithmetic or e.ran.formats.get(e.asked, 0.0) < MOST:
         return None
-    bound = "" if e.bound != "arithmetic" else ", and a call is bound by arithmetic"
-    return (
-        f"only the weights are {e.asked}: {units.percent(sum(floats.values()), 0)} of the computing operators still "
-        f"multiply in {next(iter(floats))}{bound}"
-    )
+    packed = {o.name: o.share for o in e.ran.operators if o.kind == "compute" and o.format == e.asked}
+    return f"packed weights save reading ({listed(packed)}), and a call is bound by arithmetic"
 
 
 def graph_breaks(e: Evidence) -> str | None:
@@ -224,17 +230,21 @@ def same_kernels(e: Evidence) -> str | None:
         return None
     if e.record.trial.backend != "inductor" or e.against.record.trial.backend != "torch":
         return None
-    share = e.ran.share("compute")
-    if share < MOST:
+    called = [name for name in by_name(e.ran, "compute") if not name.startswith("cpp_")]  # cpp_: made by Inductor
+    before = e.reference_ran
+    # A package tells calls without times; then those of eager PyTorch say how much the same calls take.
+    told = e.timed or (before if before is not None and before.basis == "time" else None)
+    if not called or told is None or told.share("compute") < MOST:
         return None
-    sentence = (
-        f"{part(e.ran, share)} is in convolutions and matrix products, for which compiled and eager PyTorch call the "
-        "same library (oneDNN, MKL)"
+    outside = 0.0 if isinstance(told.outside_share, Unmeasured) else told.outside_share
+    alone = 1 / (told.share("compute") * (1 - outside)) if outside < 1 else 1.0
+    most = units.ratio(alone * e.against.ratio if told is e.timed else alone)
+    where = "" if told is e.timed else f" in {e.against.name}"
+    return (
+        f"{part(told, told.share('compute'))}{where} is in convolutions and matrix products, for which compiled and "
+        f"eager PyTorch call the same library (oneDNN, MKL); without all the rest a call would be {most} as fast as in "
+        f"{e.against.name} at most"
     )
-    if e.timed is None:
-        return sentence
-    most = units.ratio(e.against.ratio / (share * (1 - (e.outside or 0.0))))
-    return f"{sentence}; without all the rest a call would be {most} as fast as in {e.against.name} at most"
 
 
 def memory_bound(e: Evidence) -> str | None:

@@ -110,7 +110,7 @@ def test_a_runtime_that_casts_float16_to_float32_and_back() -> None:
     rule, sentence = said(evidence(EMULATED, "cast.float16", asked="float16", flags=X86 | {"avx512_fp16"}))
     assert rule == "emulated-float16"
     assert "100 % of the computing operators run in float32" in sentence
-    assert "casts there and back take 40 % of the operators' time" in sentence
+    assert "conversions there and back take 40 % of the operators' time" in sentence
 
 
 SIGNED = executed(("QLinearConv", "int8", "compute", 0.8), ("QuantizeLinear", "int8", "conversion", 0.2))
@@ -169,8 +169,16 @@ def test_weights_alone_save_no_arithmetic() -> None:
         "only the weights are int4: 100 % of the computing operators still multiply in float32, and a call is bound by "
         "arithmetic"
     )
-    integers = executed(("MatMulNBits", "int8", "compute", 1.0))
-    assert said(evidence(integers, "quantize.weight-only-int4", asked="int4 weights"))[0] == "unexplained"
+
+
+def test_weights_that_are_unpacked_inside_the_product_save_reading_only() -> None:
+    packed = executed(("MatMulNBits", "int4", "compute", 0.9), ("Add", "float32", "other", 0.1))
+    known = {"asked": "int4 weights"}
+    assert said(evidence(packed, "quantize.weight-only-int4", bound="arithmetic", **known)) == (
+        "weights-are-no-limit",
+        "packed weights save reading (MatMulNBits 90 %), and a call is bound by arithmetic",
+    )
+    assert said(evidence(packed, "quantize.weight-only-int4", **known))[0] == "unexplained"
 
 
 def test_unstructured_zeros_are_multiplied_by_dense_kernels() -> None:
@@ -257,6 +265,16 @@ def test_compiled_and_eager_call_the_same_library() -> None:
         "90 % of the operators' time is in convolutions and matrix products, for which compiled and eager PyTorch call "
         "the same library (oneDNN, MKL); without all the rest a call would be 1.23× as fast as in torch at most"
     )
+    # A package tells no times: those of the same calls in eager PyTorch count, 1 / (0.9 × 0.9).
+    package = executed(
+        ("mkldnn_convolution", "float32", "compute", 0.3), ("cpp_fused_relu_1", "float32", "other", 0.7), basis="count"
+    )
+    rule, sentence = said(evidence(package, backend="inductor", engine=None, baseline=baseline))
+    assert rule == "same-kernels"
+    assert sentence.startswith("90 % of the operators' time in torch is in convolutions and matrix products")
+    assert sentence.endswith("a call would be 1.23× as fast as in torch at most")
+    own = executed(("cpp_gemm_1", "float32", "compute", 1.0))
+    assert said(evidence(own, backend="inductor", engine=None, baseline=baseline))[0] == "unexplained"
     other = versus(1.0, name="ort", backend="onnxruntime")
     assert said(evidence(FP32, backend="inductor", engine=None, baseline=other))[0] == "unexplained"
 

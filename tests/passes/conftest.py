@@ -51,3 +51,29 @@ def exported(digits, network, tmp_path_factory):
 def artifact(exported, tmp_path):
     """A copy of the artifact that a test may rewrite."""
     return shutil.copytree(exported, tmp_path / "artifact")
+
+
+@pytest.fixture(scope="session")
+def case(tmp_path_factory):
+    """Return a tiny network by name, exported for the ONNX backends; made once."""
+    pytest.importorskip("onnxruntime")
+    made = {}
+
+    def get(name):
+        if name not in made:
+            from tests.passes.tiny_networks import make
+
+            made[name] = make(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """Return a copy of a case's artifact for a backend, that a test may rewrite."""
+
+    def copy(case, backend):
+        return shutil.copytree(case.artifacts[backend], tmp_path / backend)
+
+    return copy

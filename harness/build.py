@@ -330,7 +330,7 @@ class Builder:
         files = payload(directory)
         artifact = Artifact(
             key=key,
-            format=self.backend.format,
+            format=self.backend.format_of(directory),
             files={str(p.relative_to(directory)): hash_file(p) for p in files},
             size_bytes=_size(directory),
             parameters=parameter_count(module),
@@ -354,7 +354,16 @@ class Builder:
 
     def _model_identity(self) -> dict[str, Any]:
         code = self.fingerprint if self.trial.source else hash_file(model_path(self.model.name))
-        return {"model": self.model.name, "code": code, "harness": __version__}
+        files = {"files": self._files_hash} if self.model.files else {}
+        return {"model": self.model.name, "code": code, "harness": __version__, **files}
+
+    @functools.cached_property
+    def _files_hash(self) -> str:
+        """Hash what the model reads beside packages; raises UnsupportedError when a file is missing."""
+        missing = self.model.missing_files()
+        if missing:
+            raise UnsupportedError(missing)
+        return key_of([hash_file(path) for path in self.model.files])
 
     def _judgment_identity(self) -> dict[str, Any]:
         """Return what outputs of the unoptimized model depend on beside it, where they may be what is right."""

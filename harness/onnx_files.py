@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import UnsupportedError
 
 MODEL_FILE = "model.onnx"
+PRECISION_KEY = "harness.precision"  # of a model's metadata: the number formats that a pass left it to compute in
 # A protocol buffer holds 2 GB at most; above this, weights go to a file beside the graph.
 EXTERNAL_DATA_BYTES = 1_500_000_000
 

@@ -259,9 +259,9 @@ class TrialRun:
             f"predictions/{trial.experiment}/{trial.name}.parquet",
             {"example": np.arange(len(columns["score"])), **columns},
         )
-        scores = columns["score"]
-        better = METRICS.get(card.metric).higher_is_better
-        return Quality(card.metric, float(scores.mean()), len(scores), better, name, cached, card.kind)
+        scores, judge = columns["score"], METRICS.get(card.metric)
+        value = judge.value(scores, columns.get("target"))
+        return Quality(card.metric, value, len(scores), judge.higher_is_better, name, cached, card.kind)
 
     @contextlib.contextmanager
     def _worker(self, record: Record, role: Role) -> Iterator[Any]:
@@ -279,7 +279,7 @@ class TrialRun:
 
 def requested_precision(trial: Trial) -> str:
     """Return the number format that a trial's passes or options ask for; ``float32`` where none does."""
-    asked = [PASSES.get(spec.name).precision for spec in trial.passes]
+    asked = [PASSES.get(spec.name)(**spec.params).requested_precision() for spec in trial.passes]
     option = str(trial.options.get("precision", ""))
     return next((p for p in reversed(asked) if p), {"bf16": "bfloat16", "f16": "float16"}.get(option, "float32"))
 

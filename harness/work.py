@@ -24,6 +24,7 @@ from harness.backends.torch_eager import inner_tensors, to_arrays
 from harness.onnx_files import MODEL_FILE
 from harness.onnx_inputs import open_session, run_session
 from harness.onnx_work import NotCountable, count_graph, graph_weights
+from harness.openvino_files import IR_FILE, ir_weights
 from harness.schema import Unmeasured, Work
 from harness.zoo import OnnxFile
 
@@ -131,7 +132,9 @@ def _more_formulas() -> dict[Any, Callable[..., int]]:
 
 
 def _weights(module: Any, lowered: Path) -> Counter[str]:
-    """Return the bytes of what was lowered by number format: of the ONNX file or the package, else of the module."""
+    """Return the bytes of what was lowered by number format: of the graph or package, else of the module."""
+    if (lowered / IR_FILE).is_file():
+        return ir_weights(lowered / IR_FILE)
     if (lowered / MODEL_FILE).is_file():
         return graph_weights(lowered / MODEL_FILE)
     if (lowered / DESCRIPTION_FILE).is_file() and (constants := read_compiled(lowered).constants):

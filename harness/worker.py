@@ -209,7 +209,7 @@ class Worker:
         return {"kind": kind, "relative_error": error, "bound": bound, "n": int(np.atleast_1d(inputs[0]).shape[0])}
 
     def _do_evaluate(self, output: str) -> Message:
-        """Run the whole test split; writes predictions and scores (npz) and returns the mean and n."""
+        """Run the whole test split; writes predictions and scores (npz) and returns the metric's value and n."""
         session, trial = self._require_session(), self._require_trial()
         metric = read_card(self._test_path).metric
         if metric is None:
@@ -233,7 +233,7 @@ class Worker:
         if data.split.targets is not None:
             arrays["target"] = data.split.targets
         np.savez(output, **arrays)  # type: ignore[arg-type]
-        return {"value": float(values.mean()), "n": n}
+        return {"value": judge.value(values, data.split.targets), "n": n}
 
     def _do_ready(self) -> Message:
         """Prepare the timed loop and return the median seconds of a call."""

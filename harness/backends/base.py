@@ -175,6 +175,10 @@ class Backend(ABC):
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Open the artifact. Raises UnsupportedError when the runtime refuses its operators or precision."""
 
+    def format_of(self, directory: Path) -> str:  # noqa: ARG002
+        """Return the file format of an artifact, which a pass may have changed."""
+        return self.format
+
     def profile(
         self,
         directory: Path,  # noqa: ARG002

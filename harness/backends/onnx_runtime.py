@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,10 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.onnx_export import export_onnx
+from harness.backends.profiles.onnx_runtime import profile_onnx_runtime
 from harness.errors import UnsupportedError
-from harness.onnx_files import MODEL_FILE, copy_onnx
+from harness.onnx_files import MODEL_FILE, PRECISION_KEY, copy_onnx
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form, OnnxFile
 
 PROVIDER = "CPUExecutionProvider"
@@ -29,7 +31,7 @@ class OnnxRuntimeBackend(Backend):
     """Exports with a free batch size.
 
     Options: ``graph_optimization``, the level of graph rewriting; the layout rewriting that pays for
-    convolutions comes with ``all`` only.
+    convolutions comes with ``layout`` and ``all`` only.
     """
 
     name = "onnxruntime"
@@ -38,7 +40,9 @@ class OnnxRuntimeBackend(Backend):
     distributions = ("onnxruntime",)
     forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ("torch", "onnx", "onnxscript"), "onnx": ("onnx",)}
     extra = "onnxruntime"
-    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"graph_optimization": ("all", "extended", "basic", "disable")}
+    options: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "graph_optimization": ("all", "layout", "extended", "basic", "disable")
+    }
 
     def import_runtime(self) -> None:
         """Import onnxruntime."""
@@ -56,30 +60,47 @@ class OnnxRuntimeBackend(Backend):
 
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Create the session; raises UnsupportedError when an operator or its data type has no kernel."""
+        before = _process_threads()
+        opened = self._open(directory, session)
+        # The caller works too, so a pool of n threads starts n - 1.
+        threads = 1 + _process_threads() - before
+        return OnnxRuntimeSession(opened, threads=threads, level=self.option(session.options, "graph_optimization"))
+
+    def profile(
+        self, directory: Path, options: SessionOptions, session: Session, batches: Sequence[Arrays], calls: int
+    ) -> Execution | Unmeasured:
+        """Watch a second session of the same file with ONNX Runtime's profile."""
+        model = directory / MODEL_FILE
+        return profile_onnx_runtime(
+            model, lambda prefix: self._open(directory, options, prefix), session, batches, calls
+        )
+
+    def _open(self, directory: Path, session: SessionOptions, profile: Path | None = None) -> Any:
+        """Return ONNX Runtime's own session; ``profile`` is the beginning of the file that it shall write."""
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph, NotImplemented  # noqa: A004
 
-        level = self.option(session.options, "graph_optimization")
         levels = onnxruntime.GraphOptimizationLevel
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = session.threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = {
             "all": levels.ORT_ENABLE_ALL,
+            "layout": levels.ORT_ENABLE_LAYOUT,
             "extended": levels.ORT_ENABLE_EXTENDED,
             "basic": levels.ORT_ENABLE_BASIC,
             "disable": levels.ORT_DISABLE_ALL,
-        }[level]
-        before = _process_threads()
+        }[self.option(session.options, "graph_optimization")]
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
         try:
-            opened = onnxruntime.InferenceSession(str(directory / MODEL_FILE), options, providers=[PROVIDER])
+            return onnxruntime.InferenceSession(str(directory / MODEL_FILE), options, providers=[PROVIDER])
         except (NotImplemented, InvalidGraph) as error:
             raise UnsupportedError(f"ONNX Runtime refuses the model: {first_line(error)}") from error
         except Exception as error:
             raise_if_out_of_memory(error)
             raise
-        # The caller works too, so a pool of n threads starts n - 1.
-        return OnnxRuntimeSession(opened, threads=1 + _process_threads() - before, level=level)
 
 
 class OnnxRuntimeSession(Session):
@@ -102,21 +123,28 @@ class OnnxRuntimeSession(Session):
     def executed(self) -> dict[str, Any]:
         """Return the threads that really started, the providers in use and the model's number format.
 
-        ``precision`` is what the model declares: ``int8`` when ONNX Runtime's quantizer wrote it.
+        ``precision`` is what the model tells: what a pass of the harness wrote into it, ``int8`` when ONNX
+        Runtime's quantizer signed it, else the format that its inputs and outputs declare.
         """
         import onnxruntime
 
-        quantized = self._session.get_modelmeta().producer_name == "onnx.quantize"
-        # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
-        declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
-        floats = [_FORMATS[name] for name in declared if name in _FORMATS]
         return {
             "threads": self._threads,
             "provider": ", ".join(self._session.get_providers()),
-            "precision": "int8" if quantized else floats[0] if floats else "integers",
+            "precision": self._precision(),
             "graph_optimization": self._level,
             "onnxruntime": onnxruntime.__version__,
         }
+
+    def _precision(self) -> str:
+        meta = self._session.get_modelmeta()
+        if told := meta.custom_metadata_map.get(PRECISION_KEY):
+            return str(told)
+        if meta.producer_name == "onnx.quantize":
+            return "int8"
+        # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
+        declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
+        return next((_FORMATS[name] for name in declared if name in _FORMATS), "integers")
 
 
 def _process_threads() -> int:

@@ -95,6 +95,10 @@ class Pass(ABC):
         """Rewrite the artifact in ``directory`` and return what was changed."""
         raise UnsupportedError(f"{self.name} is not a lowered pass")
 
+    def requested_precision(self) -> str:
+        """Return the number format that it asks the computing layers to have; empty for none."""
+        return self.precision
+
     def params(self) -> dict[str, Any]:
         """All parameters, defaults included; they enter the cache key."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from harness.passes import onnx_quantize, pt2e, torch_quantize
+from harness.passes import nncf_quantize, onnx_quantize, onnx_weights, pt2e, torch_quantize
 from harness.passes.base import BuildContext, Change, Pass, Stage, register, require_count
 from harness.schema import Fidelity
 
@@ -45,7 +45,7 @@ class QuantizeStaticInt8(_Quantization):
     stages: ClassVar[Mapping[str, Stage]] = {"inductor": "exported"}
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
-        "openvino": "not implemented yet",
+        "openvino": "",
         "torch": "for convolutions eager PyTorch has only the deprecated torch.ao FX mode, and torchao knows only "
         "Linear layers: use quantize.dynamic-int8 for those, or the backend inductor",
         "inductor": "",
@@ -65,8 +65,10 @@ class QuantizeStaticInt8(_Quantization):
         """Return the program quantized by PT2E for Inductor, and count the layers that became INT8."""
         return pt2e.static_int8(self.name, program, context, self.calibration, self.examples, self.activations)
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
         """Rewrite the artifact with the backend's own quantizer and count the layers that became INT8."""
+        if backend == "openvino":
+            return nncf_quantize.static_int8(directory, context, self.calibration, self.examples, self.activations)
         return onnx_quantize.static_int8(directory, context, self.calibration, self.examples, self.activations)
 
 
@@ -113,8 +115,8 @@ class QuantizeWeightOnlyInt8(_Quantization):
     precision = "int8 weights"
     stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
     backends: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "not implemented yet",
-        "openvino": "not implemented yet",
+        "onnxruntime": "",
+        "openvino": "",
         "torch": "",
         "inductor": "",
     }
@@ -130,9 +132,11 @@ class QuantizeWeightOnlyInt8(_Quantization):
         """Return a copy whose Linear layers torchao gave INT8 weights, and count them."""
         return torch_quantize.weight_only_int8(self.name, module, symmetric=self.symmetric, compute=self.compute)
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT8."""
-        return super().apply_lowered(backend, directory, context)
+        if backend == "openvino":
+            return nncf_quantize.weight_only(self.name, directory, self.compute, bits=8, symmetric=self.symmetric)
+        return onnx_weights.weight_only(self.name, directory, self.compute, bits=8, symmetric=self.symmetric)
 
 
 @register
@@ -148,8 +152,8 @@ class QuantizeWeightOnlyInt4(_Quantization):
     precision = "int4 weights"
     stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
     backends: ClassVar[Mapping[str, str]] = {
-        "onnxruntime": "not implemented yet",
-        "openvino": "not implemented yet",
+        "onnxruntime": "",
+        "openvino": "",
         "torch": "",
         "inductor": "",
     }
@@ -168,9 +172,15 @@ class QuantizeWeightOnlyInt4(_Quantization):
         """Return a copy whose Linear layers torchao gave INT4 weights, and count them."""
         return torch_quantize.weight_only_int4(self.name, module, self.group_size, compute=self.compute)
 
-    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
+    def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT4."""
-        return super().apply_lowered(backend, directory, context)
+        if backend == "openvino":
+            return nncf_quantize.weight_only(
+                self.name, directory, self.compute, bits=4, symmetric=self.symmetric, group_size=self.group_size
+            )
+        return onnx_weights.weight_only(
+            self.name, directory, self.compute, bits=4, symmetric=self.symmetric, group_size=self.group_size
+        )
 
 
 def _require_one_of(name: str, value: object, known: tuple[str, ...]) -> None:

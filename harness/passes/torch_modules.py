@@ -12,16 +12,40 @@ import torch
 from torch import nn
 
 
-class BFloat16Module(nn.Module):
-    """A module that computes in bfloat16 behind a float32 border: floating outputs are float32."""
+class CastModule(nn.Module):
+    """A module that computes in another floating format behind a float32 border: floating outputs are float32."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.module = module.to(torch.bfloat16)
+        self.module = module.to(dtype)
+        self.dtype = dtype
+
+    def extra_repr(self) -> str:
+        """Return the format, which tells two such modules apart."""
+        return str(self.dtype)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the inner module on inputs of any shape; integer inputs pass as they are."""
-        return _cast(self.module(*_cast(inputs, torch.bfloat16)), torch.float32)
+        return _cast(self.module(*_cast(inputs, self.dtype)), torch.float32)
+
+
+class AutocastModule(nn.Module):
+    """A module under torch.amp.autocast on its own device; floating outputs are float32."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module = module
+        self.dtype = dtype
+
+    def extra_repr(self) -> str:
+        """Return the format, which tells two such modules apart."""
+        return str(self.dtype)
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Run the inner module on inputs of any shape."""
+        with torch.amp.autocast(inputs[0].device.type, dtype=self.dtype):
+            outputs = self.module(*inputs)
+        return _cast(outputs, torch.float32)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

@@ -43,7 +43,7 @@ def run(path, *arrays):
 def test_weights_among_the_inputs_become_constants_and_the_outputs_stay(tmp_path):
     path = linear(tmp_path / MODEL_FILE, listed=True, ir_version=3, opset=9)
     before = run(path)
-    assert apply(Constant(), path) == "2 weights are constants now"
+    assert apply(Constant(), path).detail == "2 weights are constants now"
     assert weights_among_inputs(path) == set()
     model = onnx.load(str(path))
     assert [v.name for v in model.graph.input] == ["x"]
@@ -80,7 +80,7 @@ def test_backends_without_an_onnx_graph_say_so(backend):
 def test_a_model_of_an_old_opset_is_converted_and_quantized(tmp_path, item, opset):
     path = linear(tmp_path / MODEL_FILE, opset=opset)
     before = run(path)
-    assert apply(item, path).startswith("1 of 1 ")
+    assert apply(item, path).detail.startswith("1 of 1 ")
     assert next(o.version for o in onnx.load(str(path)).opset_import if o.domain == "") >= 13
     assert np.linalg.norm(run(path) - before) < 0.2 * np.linalg.norm(before)
     assert [p.name for p in tmp_path.iterdir()] == [MODEL_FILE]
@@ -125,6 +125,6 @@ def test_several_inputs_are_calibrated_by_their_names(tmp_path):
     w = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
     path = save(tmp_path / MODEL_FILE, nodes, inputs, [tensor("y", ["N", 3])], w=w)
     specs = InputSpec("a", "float32", ("batch", 3)), InputSpec("b", "float32", ("batch", 4))
-    assert apply(Static(), path, *specs).startswith("1 of 1 Gemm quantized")  # the fused pair
+    assert apply(Static(), path, *specs).detail.startswith("1 of 1 Gemm quantized")  # the fused pair
     arrays = np.zeros((2, 3), np.float32), X
     assert np.linalg.norm(run(path, *arrays) - X @ w) < 0.2 * np.linalg.norm(X @ w)

@@ -9,7 +9,7 @@ from harness.backends import BACKENDS
 from harness.backends.base import LowerRequest, SessionOptions
 from harness.backends.onnx_export import MODEL_FILE as LOWERED_FILE
 from harness.errors import InvalidOutputError
-from harness.passes import PASSES, quantize
+from harness.passes import PASSES, onnx_rewrite
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -32,7 +32,7 @@ def _size(directory):
 
 
 def test_passes_and_backend_agree_on_the_file():
-    assert quantize.MODEL_FILE == LOWERED_FILE
+    assert onnx_rewrite.MODEL_FILE == LOWERED_FILE
 
 
 def test_static_quantization_counts_its_nodes_and_stays_close(artifact, exported, digits, context):
@@ -91,7 +91,7 @@ def test_the_batch_size_stays_free_and_nothing_temporary_is_left(item, artifact,
 
 @pytest.mark.parametrize("item", [Static(), Dynamic()])
 def test_external_data_is_replaced_with_the_model(item, artifact, exported, digits, context, monkeypatch):
-    monkeypatch.setattr(quantize, "EXTERNAL_DATA_BYTES", 0)
+    monkeypatch.setattr(onnx_rewrite, "EXTERNAL_DATA_BYTES", 0)
     path = artifact / LOWERED_FILE
     onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="model.onnx.data")
     item.apply_lowered("onnxruntime", artifact, context)

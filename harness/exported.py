@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 _PRODUCTS = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"}
-_PRODUCTS |= {"convolution", "addmm", "mm", "bmm", "matmul"}
+_PRODUCTS |= {"convolution", "addmm", "mm", "bmm", "matmul", "_int_mm", "_weight_int4pack_mm_for_cpu"}
 
 
 def computing_layers(graph: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.compiled import read_compiled
-from harness.backends.inductor_aot import PACKAGE_FILE, AheadSession, compile_ahead, needs_freezing
+from harness.backends.inductor_aot import PACKAGE_FILE, AheadSession, compile_ahead
 from harness.backends.inductor_jit import compile_later, open_later
 from harness.backends.profiles.inductor import profile_inductor
 from harness.backends.torch_eager import openmp_environment, set_threads
@@ -86,8 +86,7 @@ class InductorBackend(Backend):
         if program is not None:
             compiled = compile_ahead(module, request.transform(program), request, freezing)
         else:
-            frozen = needs_freezing(module, 0) if freezing is None else freezing
-            compiled = compile_later(module, request, freezing=frozen)
+            compiled = compile_later(module, request, freezing=bool(freezing))
         compiled.write(request.directory)
 
     def _export(self, module: Any, request: LowerRequest, *, required: bool) -> Any:

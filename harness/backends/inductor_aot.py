@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.aoti_package import constant_bytes, integer_kernels, wrapper_source
-from harness.backends.base import Arrays, LowerRequest, Session, raise_if_out_of_memory
+from harness.backends.base import Arrays, LowerRequest, Session, first_line, raise_if_out_of_memory
 from harness.backends.compiled import Compiled
 from harness.backends.torch_eager import inner_tensors, precision_of, thread_facts, to_arrays
-from harness.errors import InvalidOutputError
+from harness.errors import InvalidOutputError, UnsupportedError
 from harness.exported import computing_layers, integer_layers
 from harness.schema import Step
 
@@ -20,23 +20,30 @@ PACKAGE_FILE = "model.pt2"
 def compile_ahead(module: Any, program: Any, request: LowerRequest, freezing: bool | None) -> Compiled:
     """Compile to ``model.pt2`` and say what came out; ``freezing`` None decides by what the program needs.
 
-    The compiler's caches are fresh, so that the build time is that of a first build. Raises InvalidOutputError when
-    the program is quantized and the compiled code is not.
+    The compiler's caches are fresh, so that the build time is that of a first build. Raises UnsupportedError
+    where the compiler fails, and InvalidOutputError when the program is quantized and the compiled code is not.
     """
     import torch._inductor
     from torch._inductor import config
+    from torch._inductor.exc import InductorError
     from torch._inductor.utils import fresh_cache
 
     quantized = len(integer_layers(program.graph))
-    freeze = needs_freezing(module, quantized) if freezing is None else freezing
+    # INT8 layers are seen only where weights are constants. INT8 weights alone have no kernel under float32, nor (in
+    # torch 2.13 with torchao 0.18) under bfloat16; as constants they would be widened once and for all.
+    freeze = bool(quantized) if freezing is None else freezing
     began = time.perf_counter()
     # Freezing is read from the process-wide setting too, and is silently left out where gradients are recorded.
     with fresh_cache(), config.patch(freezing=freeze), torch.no_grad():
-        torch._inductor.aoti_compile_and_package(
-            program,
-            package_path=str(request.directory / PACKAGE_FILE),
-            inductor_configs={"cpp.threads": request.threads, "freezing": freeze},
-        )
+        try:
+            torch._inductor.aoti_compile_and_package(
+                program,
+                package_path=str(request.directory / PACKAGE_FILE),
+                inductor_configs={"cpp.threads": request.threads, "freezing": freeze},
+            )
+        except InductorError as error:
+            raise_if_out_of_memory(error)
+            raise UnsupportedError(f"Inductor cannot compile this program: {first_line(error)}") from error
     request.note(Step("compile", time.perf_counter() - began, "ahead of time"))
     source = wrapper_source(request.directory / PACKAGE_FILE)
     layers, kernels = len(computing_layers(program.graph)), integer_kernels(source)
@@ -52,18 +59,6 @@ def compile_ahead(module: Any, program: Any, request: LowerRequest, freezing: bo
     )
     _require_integers(module, compiled)
     return compiled
-
-
-def needs_freezing(module: Any, integer_layers: int) -> bool:
-    """Whether the compiler must hold the weights for constants.
-
-    Without, it does not see the patterns of INT8 layers, nor of INT8 weights under bfloat16 activations. Under
-    float32 it has no kernel for INT8 weights and, when they are constants, widens them once and for all.
-    """
-    import torch
-
-    weights = [p for p in module.parameters() if is_quantized(p)]
-    return bool(integer_layers) or (bool(weights) and all(p.dtype is torch.bfloat16 for p in weights))
 
 
 def is_quantized(parameter: Any) -> bool:

@@ -93,7 +93,7 @@ class JitSession(Session):
             raise_if_out_of_memory(error)
             raise
         self._compilations = len(_compilations())
-        self._module = torch.compile(module.eval().requires_grad_(False), dynamic=False)
+        self._module: Any = torch.compile(module.eval().requires_grad_(False), dynamic=False)
         self._require_settings()
 
     def __call__(self, inputs: Arrays) -> Arrays:

@@ -138,14 +138,18 @@ def timed_execution(
     )
 
 
-def outside_share(watched: Watched) -> float:
+def outside_share(watched: Watched) -> float | Unmeasured:
     """Return the share of a plain call's wall time that the operators do not account for, at the least.
 
     The operators' time contains a little of the profiler's own cost, the plain call none of it. Against the
     wall time of a watched call the share would come out too high, since the profiler works between operators.
+    Unmeasured where that cost, or the host, made the operators together longer than a plain call.
     """
     inside = statistics.median(sum(run.seconds for run in runs) for runs in watched.calls)
-    return max(0.0, 1.0 - inside / statistics.median(watched.plain_s))
+    wall = statistics.median(watched.plain_s)
+    if inside >= wall:
+        return Unmeasured("under the profiler the operators alone took longer than a plain call")
+    return 1.0 - inside / wall
 
 
 def wider(operators: Sequence[OperatorUse]) -> tuple[str, ...]:

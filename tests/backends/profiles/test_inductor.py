@@ -39,6 +39,7 @@ LOST_WRAPPER = """\
     constants_info_[0].dtype = cached_torch_dtype_int8;
 void AOTInductorModel::run_impl() {
     cpp_fused_dequantize_per_channel_0((const int8_t*)(weight.data_ptr()), (float*)(buf0.data_ptr()));
+    AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(2, a0, a1, cached_torch_dtype_float32, cpu, 0, &buf1_handle));
     AOTI_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(buf1, buf0, buf0));
     // Topologically Sorted Source Nodes: [], Original ATen: [mylib.scale]
     aoti_torch_proxy_executor_call_function(proxy_executor, 0, 0, nullptr, 1, buf1);
@@ -129,7 +130,7 @@ def test_a_quantized_program_without_an_int8_call_says_so():
 
 
 def test_a_product_made_from_a_template_computes():
-    loop = "    cpp_fused_addmm_0((const bfloat16*)(buf0.data_ptr()), (bfloat16*)(buf1.data_ptr()));"
+    loop = "    cpp_fused_addmm_0((const at::BFloat16*)(buf0.data_ptr()), (at::BFloat16*)(buf1.data_ptr()));"
     wrapper = f"void AOTInductorModel::run_impl() {{\n{loop}\n}}\n"
     kernels = 'extern "C"  void  cpp_fused_addmm_0(const bfloat16* X)\n{ cpp_fused_addmm_0_micro_gemm<false>(X); }\n'
     assert [(run.format, run.kind) for run in runs_of(wrapper, kernels)] == [("bfloat16", "compute")]

@@ -125,7 +125,7 @@ def timed_execution(
     operators = by_time(watched.calls)
     if not any(watched.calls):
         return Unmeasured(f"{source} shows no operators")
-    timed = bool(operators)
+    timed, said = bool(operators), tuple(fallbacks)
     operators = operators or by_count(watched.calls)
     return Execution(
         source + _slowdown(watched),
@@ -133,7 +133,8 @@ def timed_execution(
         calls=len(watched.watched_s),
         operators=operators,
         outside_share=outside_share(watched) if timed else Unmeasured("the operators' time is below the clock's step"),
-        fallbacks=(*fallbacks, *wider(operators)),
+        # The runtime's own sentence may say the same with what was asked before it.
+        fallbacks=(*said, *(s for s in wider(operators) if not any(other.endswith(s) for other in said))),
         graph_breaks=graph_breaks,
     )
 

@@ -80,6 +80,14 @@ def test_floating_point_beside_packed_weights_is_meant():
     assert wider([_use("MatMulNBits", "int4", 4), _use("MatMul", "float32", 2)]) == ()
 
 
+def test_the_same_is_not_said_twice():
+    runs = [Run("Conv", "bfloat16", "compute", 1e-3), Run("Conv", "float32", "compute", 1e-3)]
+    asked = "bfloat16 asked: 1 of 2 convolutions ran in float32"
+    told = timed_execution("profile", Watched([runs], [1.0], [1.0]), [asked])
+    assert isinstance(told, Execution)
+    assert told.fallbacks == (asked,)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

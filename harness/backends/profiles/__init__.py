@@ -125,7 +125,7 @@ def timed_execution(
     operators = by_time(watched.calls)
     if not any(watched.calls):
         return Unmeasured(f"{source} shows no operators")
-    timed = bool(operators)
+    timed, said = bool(operators), tuple(fallbacks)
     operators = operators or by_count(watched.calls)
     return Execution(
         source + _slowdown(watched),
@@ -133,19 +133,24 @@ def timed_execution(
         calls=len(watched.watched_s),
         operators=operators,
         outside_share=outside_share(watched) if timed else Unmeasured("the operators' time is below the clock's step"),
-        fallbacks=(*fallbacks, *wider(operators)),
+        # The runtime's own sentence may say the same with what was asked before it.
+        fallbacks=(*said, *(s for s in wider(operators) if not any(other.endswith(s) for other in said))),
         graph_breaks=graph_breaks,
     )
 
 
-def outside_share(watched: Watched) -> float:
+def outside_share(watched: Watched) -> float | Unmeasured:
     """Return the share of a plain call's wall time that the operators do not account for, at the least.
 
     The operators' time contains a little of the profiler's own cost, the plain call none of it. Against the
     wall time of a watched call the share would come out too high, since the profiler works between operators.
+    Unmeasured where that cost, or the host, made the operators together longer than a plain call.
     """
     inside = statistics.median(sum(run.seconds for run in runs) for runs in watched.calls)
-    return max(0.0, 1.0 - inside / statistics.median(watched.plain_s))
+    wall = statistics.median(watched.plain_s)
+    if inside >= wall:
+        return Unmeasured("under the profiler the operators alone took longer than a plain call")
+    return 1.0 - inside / wall
 
 
 def wider(operators: Sequence[OperatorUse]) -> tuple[str, ...]:

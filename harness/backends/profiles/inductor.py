@@ -24,7 +24,7 @@ ENOUGH_SEEN = 0.9  # share of a call's time that the profiler must explain for i
 _FORMATS = {
     "double": "float64", "float64": "float64", "float": "float32", "float32": "float32", "half": "float16",
     "float16": "float16", "bfloat16": "bfloat16", "uint8_t": "int8", "uint8": "int8", "int8_t": "int8",
-    "int8": "int8", "int32_t": "int32", "int64_t": "int64",
+    "int8": "int8", "float8_e4m3fn": "float8", "float8_e5m2": "float8", "int32_t": "int32", "int64_t": "int64",
 }  # fmt: skip
 _CONSTANT = re.compile(
     r'constants_info_\[\d+\]\.name = "(\w+)";\s*constants_info_\[\d+\]\.dtype = cached_torch_dtype_(\w+);'
@@ -122,7 +122,7 @@ def _learn(line: str, formats: dict[str, str]) -> None:
 def _loop(name: str, arguments: str, products: set[str]) -> Run:
     types = [kind for kind, _ in _POINTER.findall(arguments)]
     kind: Kind = "compute" if name in products else "conversion" if _CONVERTING.match(name) else "other"
-    return Run(name, _FORMATS.get(types[0], types[0]) if types else "", kind)
+    return Run(name, _format(types[0]) if types else "", kind)
 
 
 def _extern(name: str, arguments: str, formats: dict[str, str]) -> Run:
@@ -135,8 +135,13 @@ def _extern(name: str, arguments: str, formats: dict[str, str]) -> Run:
     if "qconv" in name or "qlinear" in name or "int8pack" in name or "int_mm" in name:
         number_format = "int8"
     else:
-        number_format = "int4" if "int4pack" in name else _FORMATS.get(source, source)
+        number_format = "int4" if "int4pack" in name else _format(source)
     return Run(name, number_format, "compute" if COMPUTE.search(name) else "other")
+
+
+def _format(kind: str) -> str:
+    """Return the number format of an element type, as C++ (``at::BFloat16``, ``uint8_t``) or torch names it."""
+    return _FORMATS.get(kind.lower(), kind)
 
 
 def _products(kernels: str) -> set[str]:
@@ -147,7 +152,7 @@ def _products(kernels: str) -> set[str]:
 
 def missing_int8(wrapper: str, runs: Sequence[Run]) -> tuple[str, ...]:
     """Return a sentence for a program with integer weights or quantized tensors of which no product is INT8."""
-    quantized = any(_FORMATS.get(kind) == "int8" for _, kind in _CONSTANT.findall(wrapper)) or any(
+    quantized = any(_format(kind) == "int8" for _, kind in _CONSTANT.findall(wrapper)) or any(
         "quantize" in run.name for run in runs
     )
     computing = [run for run in runs if run.kind == "compute"]

@@ -324,7 +324,7 @@ class Builder:
         for i, item in enumerate(self.passes):
             if item.fidelity is Fidelity.QUALITY:
                 after = self.passes[i + 1 :]
-        return max((p.fidelity for p in after), key=_ORDER.index, default=Fidelity.RUNTIME)
+        return max((self.backend.fidelity(self.trial.options), *(p.fidelity for p in after)), key=_ORDER.index)
 
     def _describe(self, directory: Path, key: str, module: Any, steps: list[Step]) -> None:
         files = payload(directory)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import OutOfMemoryError, UnsupportedError
-from harness.schema import Execution, Step, Unmeasured
+from harness.schema import Execution, Fidelity, Step, Unmeasured
 from harness.zoo import Form
 
 Arrays = tuple[NDArray[Any], ...]
@@ -159,6 +159,10 @@ class Backend(ABC):
     def needs_code(self, directory: Path) -> bool:  # noqa: ARG002
         """Whether the artifact in ``directory`` can be opened only with the code of the module's classes."""
         return self.unpickles
+
+    def fidelity(self, options: Mapping[str, Any]) -> Fidelity:  # noqa: ARG002
+        """Return how close outputs must stay to the reference for what the options alone change."""
+        return Fidelity.RUNTIME
 
     @abstractmethod
     def import_runtime(self) -> None:

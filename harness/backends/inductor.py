@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from harness.backends.base import (
+    Arrays,
     Available,
     Backend,
     LowerRequest,

@@ -20,7 +20,7 @@ from harness.backends.profiles.openvino import profile_openvino
 from harness.errors import UnsupportedError
 from harness.onnx_files import copy_onnx
 from harness.openvino_files import IR_FILE, Settings, model_file, read_settings
-from harness.schema import Execution, Unmeasured
+from harness.schema import Execution, Fidelity, Unmeasured
 from harness.zoo import Form, OnnxFile
 
 _FLOATS = ("float32", "bfloat16", "float16")
@@ -51,6 +51,10 @@ class OpenVinoBackend(Backend):
     extra = "openvino"
     static_batch = True
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"precision": ("f32", "bf16", "f16")}
+
+    def fidelity(self, options: Mapping[str, Any]) -> Fidelity:
+        """Return ``precision`` where the option asks for fewer bits than FP32 has."""
+        return Fidelity.RUNTIME if self.option(options, "precision") == "f32" else Fidelity.PRECISION
 
     def import_runtime(self) -> None:
         """Import openvino."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from harness.backends.base import (
+    Arrays,
     Available,
     Backend,
     LowerRequest,
@@ -19,10 +20,12 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.compiled import read_compiled
-from harness.backends.inductor_aot import AheadSession, compile_ahead
+from harness.backends.inductor_aot import PACKAGE_FILE, AheadSession, compile_ahead
 from harness.backends.inductor_jit import compile_later, open_later
+from harness.backends.profiles.inductor import profile_inductor
 from harness.backends.torch_eager import openmp_environment, set_threads
 from harness.errors import UnsupportedError
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form
 
 
@@ -115,6 +118,17 @@ class InductorBackend(Backend):
         if _missing_compiler():
             raise UnsupportedError(f"compiled just in time, and {_missing_compiler()}")
         return open_later(directory, compiled)
+
+    def profile(
+        self,
+        directory: Path,
+        options: SessionOptions,  # noqa: ARG002
+        session: Session,
+        batches: Sequence[Arrays],
+        calls: int,
+    ) -> Execution | Unmeasured:
+        """Read the package's own code, and see how much of a call PyTorch's profiler tells."""
+        return profile_inductor(directory / PACKAGE_FILE, session, batches, calls)
 
 
 def _missing_compiler() -> str:

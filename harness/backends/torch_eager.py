@@ -19,7 +19,9 @@ from harness.backends.base import (
     as_arrays,
     raise_if_out_of_memory,
 )
+from harness.backends.profiles.torch_profiler import profile_torch
 from harness.errors import UnsupportedError
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form
 
 if TYPE_CHECKING:
@@ -85,6 +87,17 @@ class TorchBackend(Backend):
             channels_last=self.option(session.options, "channels_last"),
             resident=resident,
         )
+
+    def profile(
+        self,
+        directory: Path,  # noqa: ARG002
+        options: SessionOptions,
+        session: Session,
+        batches: Sequence[Arrays],
+        calls: int,
+    ) -> Execution | Unmeasured:
+        """Watch the session itself: PyTorch's profiler can be switched on at any time."""
+        return profile_torch(session.timed, batches, calls, cuda=options.device == "cuda")
 
 
 class TorchSession(Session):

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -60,19 +61,23 @@ class Watched:
 
 
 def sandwich(
-    plain: Callable[[Arrays], object], watched: Callable[[Arrays], object], batches: Sequence[Arrays], calls: int
+    plain: Callable[[Arrays], object],
+    watched: Callable[[Arrays], object],
+    batches: Sequence[Arrays],
+    calls: int,
+    around: AbstractContextManager[object] | None = None,
 ) -> tuple[list[float], list[float]]:
     """Time ``calls`` watched calls between two halves of as many plain ones; returns seconds of both.
 
-    Both begin with ``WARMUP_CALLS`` untimed calls. In between is a pause, or the pool of the one would
-    take the cores from the other.
+    Each part begins with ``WARMUP_CALLS`` untimed calls; ``around`` is entered for the watched part. In between
+    is a pause, or the pool of threads of the one would take the cores from the other.
     """
 
-    def block(run: Callable[[Arrays], object], first: int, count: int) -> list[float]:
+    def block(run: Callable[[Arrays], object], count: int) -> list[float]:
         for i in range(WARMUP_CALLS):
             run(batches[i % len(batches)])
         seconds = []
-        for i in range(first, first + count):
+        for i in range(count):
             began = time.perf_counter()
             run(batches[i % len(batches)])
             seconds.append(time.perf_counter() - began)
@@ -80,9 +85,10 @@ def sandwich(
         return seconds
 
     half = (calls + 1) // 2
-    before = block(plain, 0, half)
-    seconds = block(watched, 0, calls)
-    return before + block(plain, half, half), seconds
+    before = block(plain, half)
+    with around or nullcontext():
+        seconds = block(watched, calls)
+    return before + block(plain, half), seconds
 
 
 def by_time(calls: Sequence[Sequence[Run]]) -> tuple[OperatorUse, ...]:
@@ -119,7 +125,7 @@ def timed_execution(
     operators = by_time(watched.calls)
     if not any(watched.calls):
         return Unmeasured(f"{source} shows no operators")
-    timed = bool(operators)
+    timed, said = bool(operators), tuple(fallbacks)
     operators = operators or by_count(watched.calls)
     return Execution(
         source + _slowdown(watched),
@@ -127,19 +133,24 @@ def timed_execution(
         calls=len(watched.watched_s),
         operators=operators,
         outside_share=outside_share(watched) if timed else Unmeasured("the operators' time is below the clock's step"),
-        fallbacks=(*fallbacks, *wider(operators)),
+        # The runtime's own sentence may say the same with what was asked before it.
+        fallbacks=(*said, *(s for s in wider(operators) if not any(other.endswith(s) for other in said))),
         graph_breaks=graph_breaks,
     )
 
 
-def outside_share(watched: Watched) -> float:
+def outside_share(watched: Watched) -> float | Unmeasured:
     """Return the share of a plain call's wall time that the operators do not account for, at the least.
 
     The operators' time contains a little of the profiler's own cost, the plain call none of it. Against the
     wall time of a watched call the share would come out too high, since the profiler works between operators.
+    Unmeasured where that cost, or the host, made the operators together longer than a plain call.
     """
     inside = statistics.median(sum(run.seconds for run in runs) for runs in watched.calls)
-    return max(0.0, 1.0 - inside / statistics.median(watched.plain_s))
+    wall = statistics.median(watched.plain_s)
+    if inside >= wall:
+        return Unmeasured("under the profiler the operators alone took longer than a plain call")
+    return 1.0 - inside / wall
 
 
 def wider(operators: Sequence[OperatorUse]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ BLOCKS = (
     (6, 320, 1, 1),
 )
 STEM, LAST = 32, 1280
-ROUNDS = (Round(32, 36_000, 3e-3, 128), Round(SIDE, 24_000, 2e-3, 64))
+ROUNDS = (Round(48, 30_000, 3e-3, 64), Round(SIDE, 25_000, 2e-3, 64))
 
 
 def data(split: SplitName) -> Split:

@@ -9,7 +9,7 @@ from harness.parts.fashion_mnist import Round
 from harness.zoo import Model, Split, SplitName, part_files
 
 SIDE = 64
-ROUNDS = (Round(32, 45_000, 2e-3, 128), Round(SIDE, 12_000, 5e-4, 64))
+ROUNDS = (Round(32, 45_000, 2e-3, 128), Round(SIDE, 14_000, 1.5e-3, 64))
 
 
 def data(split: SplitName) -> Split:

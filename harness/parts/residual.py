@@ -5,6 +5,8 @@ A model file imports no torch at its top, so a class that a pickle must find aga
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -49,10 +51,15 @@ def resnet18(channels: int, classes: int) -> nn.Sequential:
 
 
 def initialize(network: nn.Module) -> None:
-    """Draw the weights of all convolutions as He et al. (2015, Delving Deep into Rectifiers), from the outputs."""
+    """Draw the weights of all convolutions by He et al. (Delving Deep into Rectifiers, 2015) from what they feed.
+
+    An input feeds as many outputs as its own group has: without the groups, a depthwise convolution would start
+    so small that its first steps were large ones.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            fed = layer.out_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / fed))
 
 
 def _basic_block(inputs: int, outputs: int, stride: int) -> Residual:

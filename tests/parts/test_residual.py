@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from harness.parts.residual import Residual, resnet18  # noqa: E402 (needs torch)
+from harness.parts.residual import Residual, convolution, initialize, resnet18  # noqa: E402 (needs torch)
 
 
 def test_a_residual_adds_the_shortcut_and_then_activates() -> None:
@@ -29,3 +29,11 @@ def test_resnet18_takes_any_size_and_its_weights_come_from_the_seed(side: int) -
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
     with torch.inference_mode():
         assert network(torch.rand(2, 1, side, side)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("groups", [1, 256])
+def test_a_convolution_starts_so_that_it_keeps_the_size_of_what_it_feeds(groups: int) -> None:
+    torch.manual_seed(0)
+    [layer, _] = convolution(256, 256, 3, groups=groups)
+    initialize(layer)
+    assert float(layer.weight.detach().std()) == pytest.approx((2 / (9 * 256 / groups)) ** 0.5, rel=0.1)

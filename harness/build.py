@@ -28,7 +28,7 @@ from harness.backends.base import (
     Unavailable,
     distribution_versions,
 )
-from harness.cache import Cache, hash_file, hash_files, key_of
+from harness.cache import Cache, hash_file, hash_files, hash_source, key_of
 from harness.dataset import DATA_FILE, DataCard, DataKind, TestData, write_test_data
 from harness.environment import cpu_flags
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError, UserError
@@ -52,6 +52,7 @@ from harness.zoo import Model, Split, SplitName, model_path
 
 REFERENCE_EXAMPLES = 32
 _ORDER = list(Fidelity)
+_SHARED = ("exported.py", "onnx_files.py", "openvino_files.py")  # what passes and backends both lean on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -353,7 +354,7 @@ class Builder:
         return source.target if source.kind == "file" else parse_target(source.target).place
 
     def _model_identity(self) -> dict[str, Any]:
-        code = self.fingerprint if self.trial.source else hash_file(model_path(self.model.name))
+        code = self.fingerprint if self.trial.source else hash_source(model_path(self.model.name))
         files = {"files": self._files_hash} if self.model.files else {}
         return {"model": self.model.name, "code": code, "harness": __version__, **files}
 
@@ -363,7 +364,7 @@ class Builder:
         missing = self.model.missing_files()
         if missing:
             raise UnsupportedError(missing)
-        return key_of([hash_file(path) for path in self.model.files])
+        return key_of([hash_source(p) if p.suffix == ".py" else hash_file(p) for p in self.model.files])
 
     def _judgment_identity(self) -> dict[str, Any]:
         """Return what outputs of the unoptimized model depend on beside it, where they may be what is right."""
@@ -412,8 +413,10 @@ def _identity(item: Pass) -> dict[str, Any]:
 @functools.cache
 def _source_hash(package: str) -> str:
     """Hash all code of ``passes`` or ``backends``: a helper that changed must not leave a stale build behind."""
-    folder = Path(__file__).parent / package
-    return hash_files(folder.glob("*.py"))
+    root = Path(__file__).parent
+    return key_of(
+        [hash_source(path) for path in (*sorted((root / package).glob("*.py")), *(root / n for n in _SHARED))]
+    )
 
 
 def _onnx_files(path: Path) -> list[Path]:

@@ -43,6 +43,22 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_source(path: Path) -> str:
+    """Return the SHA-256 (hex) of what a Python file does: comments, docstrings and layout do not count.
+
+    So a better sentence in a model's docstring trains nothing again.
+    """
+    import ast  # the measured process hashes files only
+
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
 def hash_files(paths: Iterable[Path]) -> str:
     """Return one hash over several files' contents, in the order of their names."""
     return key_of([hash_file(path) for path in sorted(paths)])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cache import Cache, default_root, hash_file, hash_files, key_of
+from harness.cache import Cache, default_root, hash_file, hash_files, hash_source, key_of
 from harness.errors import HarnessError
 
 JSON = st.recursive(
@@ -116,3 +116,14 @@ def test_the_root_is_chosen_by_the_environment(cache_dir: Path, monkeypatch: pyt
     assert default_root() == cache_dir
     monkeypatch.delenv("HARNESS_CACHE_DIR")
     assert default_root() == Path(platformdirs.user_cache_dir("optimization-harness"))
+
+
+def test_a_source_is_what_it_does_whatever_it_says_about_itself(tmp_path: Path) -> None:
+    def hashed(text: str) -> str:
+        (tmp_path / "f.py").write_text(text)
+        return hash_source(tmp_path / "f.py")
+
+    plain = hashed("def f(x):\n    return x + 1\n")
+    assert hashed('"""A file."""\n\n# why\ndef f(x):\n    """Add."""\n    return (x + 1)\n') == plain
+    assert hashed("def f(x):\n    return x + 2\n") != plain
+    assert hashed('def f(x):\n    y = "Add."\n    return x + 1\n') != plain

@@ -62,17 +62,10 @@ class OnnxRuntimeBackend(Backend):
         from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph, NotImplemented  # noqa: A004
 
         level = self.option(session.options, "graph_optimization")
-        levels = onnxruntime.GraphOptimizationLevel
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = session.threads
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = {
-            "all": levels.ORT_ENABLE_ALL,
-            "layout": levels.ORT_ENABLE_LAYOUT,
-            "extended": levels.ORT_ENABLE_EXTENDED,
-            "basic": levels.ORT_ENABLE_BASIC,
-            "disable": levels.ORT_DISABLE_ALL,
-        }[level]
+        options.graph_optimization_level = _level(onnxruntime, level)
         before = _process_threads()
         try:
             opened = onnxruntime.InferenceSession(str(directory / MODEL_FILE), options, providers=[PROVIDER])
@@ -127,6 +120,17 @@ class OnnxRuntimeSession(Session):
         # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
         declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
         return next((_FORMATS[name] for name in declared if name in _FORMATS), "integers")
+
+
+def _level(onnxruntime: Any, name: str) -> Any:
+    """Return ONNX Runtime's constant for a level; raises UnsupportedError where its version has none."""
+    constant = "ORT_DISABLE_ALL" if name == "disable" else f"ORT_ENABLE_{name.upper()}"
+    level = getattr(onnxruntime.GraphOptimizationLevel, constant, None)
+    if level is None:
+        raise UnsupportedError(
+            f"ONNX Runtime {onnxruntime.__version__} has no level {name}: pip install -U onnxruntime"
+        )
+    return level
 
 
 def _process_threads() -> int:

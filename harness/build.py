@@ -267,6 +267,7 @@ class Builder:
         self._write_reference(test.batch(examples), directory)
         context = BuildContext(self.model, self.trial.batch_size, self.seed, self._data)
         exported: list[Step] = []
+        noted: list[Step] = []
 
         def transform(program: Any) -> Any:
             for item in self._at("exported"):
@@ -285,14 +286,16 @@ class Builder:
             threads=self.trial.threads,
             batched=not test.stacked,
             transform=transform,
+            transforms=bool(self._at("exported")),
+            note=noted.append,
         )
         self.report(f"lower to {self.backend.name}")
         began = time.perf_counter()
         self.backend.lower(module, request)
-        seconds = time.perf_counter() - began - sum(step.seconds for step in exported)
+        seconds = time.perf_counter() - began - sum(step.seconds for step in (*exported, *noted))
         if len(exported) != len(self._at("exported")):
             raise HarnessError(f"backend {self.backend.name} took no notice of the passes on its exported program")
-        steps = [Step("lower", seconds), *exported]
+        steps = [Step("lower", seconds), *exported, *noted]
         for item in self._at("lowered"):
             self.report(item.name)
             before, size = hash_files(payload(directory)), _size(directory)
@@ -321,7 +324,7 @@ class Builder:
         for i, item in enumerate(self.passes):
             if item.fidelity is Fidelity.QUALITY:
                 after = self.passes[i + 1 :]
-        return max((p.fidelity for p in after), key=_ORDER.index, default=Fidelity.RUNTIME)
+        return max((self.backend.fidelity(self.trial.options), *(p.fidelity for p in after)), key=_ORDER.index)
 
     def _describe(self, directory: Path, key: str, module: Any, steps: list[Step]) -> None:
         files = payload(directory)
@@ -334,7 +337,7 @@ class Builder:
             steps=tuple(steps),
             fidelity=self._fidelity(),
             versions=self.versions,
-            code=self._code() if self.backend.unpickles else None,
+            code=self._code() if self.backend.needs_code(directory) else None,
             lineage=self.lineage(),
             work=count_work(module, self._data("test").batch(self.trial.batch_size), self.trial.batch_size, directory),
         )
@@ -351,7 +354,16 @@ class Builder:
 
     def _model_identity(self) -> dict[str, Any]:
         code = self.fingerprint if self.trial.source else hash_file(model_path(self.model.name))
-        return {"model": self.model.name, "code": code, "harness": __version__}
+        files = {"files": self._files_hash} if self.model.files else {}
+        return {"model": self.model.name, "code": code, "harness": __version__, **files}
+
+    @functools.cached_property
+    def _files_hash(self) -> str:
+        """Hash what the model reads beside packages; raises UnsupportedError when a file is missing."""
+        missing = self.model.missing_files()
+        if missing:
+            raise UnsupportedError(missing)
+        return key_of([hash_file(path) for path in self.model.files])
 
     def _judgment_identity(self) -> dict[str, Any]:
         """Return what outputs of the unoptimized model depend on beside it, where they may be what is right."""

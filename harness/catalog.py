@@ -146,8 +146,8 @@ def pass_unavailable(cls: type[Pass], backend: str) -> str | None:
 
 
 def model_unavailable(model: Model) -> str | None:
-    """Return which packages a model lacks and how to install them, or None."""
-    return _lacking(model.packages, model.extra)
+    """Return which packages or files a model lacks and how to get them, or None."""
+    return _lacking(model.packages, model.extra) or model.missing_files()
 
 
 def suite_files() -> dict[str, Path]:

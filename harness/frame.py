@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness import units
 from harness.errors import StoreError
+from harness.execution import execution_columns
+from harness.kept import value_of
 from harness.peaks import Peaks, peaks_of
+from harness.predictions import predictions_of
 from harness.roofline import roofline_columns
 from harness.samples import SampleReader
 from harness.schema import (
@@ -35,8 +37,8 @@ from harness.schema import (
     Utilization,
 )
 from harness.stats.estimate import Estimate, NotEnough, percentile, throughput
-from harness.stats.quality import Mean, mean_score
-from harness.store import RUN_FILE, Run, read_table
+from harness.stats.quality import Mean
+from harness.store import RUN_FILE, Run
 
 NO_LATENCY = "the offline scenario judges no latency"
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
@@ -236,19 +238,12 @@ def records_df(run: Run) -> pd.DataFrame:
     Absolute estimates: ``latency_p50_s``/``p95``/``p99`` and ``throughput_per_s`` (examples a second), each
     with ``_low`` and ``_high`` (95 %), and ``quality`` with its interval and ``quality_n``. The roofline's columns are
     those of ``harness.roofline``: ``flops`` and ``bytes_moved`` of one call, ``arithmetic_intensity``,
-    ``attained_flops_per_s``, ``roofline_share`` and ``bound_by``.
+    ``attained_flops_per_s``, ``roofline_share`` and ``bound_by``. What really ran stands in those of
+    ``harness.execution``: ``executed_format`` with its ``executed_share``, ``conversion_share``, ``layers_changed``.
     """
     samples, peaks = SampleReader(run), run_peaks(run)
     rows = [_row(run, record, samples, peaks) for record in run.records]
     return pd.DataFrame(rows, columns=None if rows else [c.name for c in COLUMNS])
-
-
-def scores_of(run: Run, record: Record) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """Return the score of each test example, in order; None when quality was not measured."""
-    if isinstance(record.quality, Unmeasured):
-        return None
-    table = read_table(run.directory / record.quality.predictions)
-    return np.asarray(table.column("score").to_numpy(), dtype=np.float64)
 
 
 def spread(prefix: str, estimate: Estimate | NotEnough | Mean | None, suffix: str = "") -> dict[str, Any]:
@@ -281,18 +276,24 @@ def _row(run: Run, record: Record, samples: SampleReader, peaks: Mapping[int, Pe
     row |= _quality_columns(run, record, missing)
     row |= _latency_columns(record, samples, missing)
     row |= roofline_columns(record, row["latency_p50_s"], peaks, missing)
+    row |= execution_columns(record, missing)
     row["missing"] = missing
     return row
 
 
 def _quality_columns(run: Run, record: Record, missing: dict[str, str]) -> dict[str, Any]:
-    scores = scores_of(run, record)
-    if scores is None:
+    found = predictions_of(run, record)
+    blank = {**spread("quality", None), "quality_n": None}
+    if found is None:
         assert isinstance(record.quality, Unmeasured)
         missing["quality"] = record.quality.reason
-        return {**spread("quality", None), "quality_n": None}
-    mean = mean_score(scores)
-    return {**spread("quality", mean), "quality_n": mean.n}
+        return blank
+    try:
+        value = value_of(found)
+    except ValueError as error:
+        missing["quality"] = str(error)
+        return blank
+    return {**spread("quality", value), "quality_n": value.n}
 
 
 def _latency_columns(record: Record, samples: SampleReader, missing: dict[str, str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.noise import stored_json
 from harness.peaks import stored_json as stored_peaks
 from harness.plan import Experiment
+from harness.profile import with_profile
 from harness.store import Run
 from harness.suite import Suite, parse_suite
 
@@ -33,10 +34,11 @@ LISTED = (
 
 @dataclass(frozen=True)
 class SuiteSource:
-    """The suite file as it was read, and the path that was given for it."""
+    """The suite file as it was read, the path that was given for it, and the profile that was chosen."""
 
     text: str
     file: str
+    profile: str | None = None
 
 
 def now_text() -> str:
@@ -53,7 +55,9 @@ def make_header(
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a new run's header; without ``source`` the run cannot be resumed."""
-    origin = {} if source is None else {"suite_text": source.text, "suite_file": source.file}
+    origin = {} if source is None else {
+        "suite_text": source.text, "suite_file": source.file, "profile": source.profile
+    }  # fmt: skip
     return {
         "suite": suite,
         "seed": seed,
@@ -94,7 +98,8 @@ def suite_of(run: Run) -> Suite:
             f"{run.name} cannot be resumed: it holds no copy of its suite (an older harness made it, or it was not "
             "made from a suite file); start a new run: harness run SUITE"
         )
-    return parse_suite(run.header["suite_text"], run.header["suite_file"])
+    suite = parse_suite(run.header["suite_text"], run.header["suite_file"])
+    return with_profile(suite, run.header.get("profile"))
 
 
 def check_resumable(run: Run, experiments: Sequence[Experiment] | None, host: Mapping[str, Any]) -> None:

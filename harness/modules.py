@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Arrays, as_arrays
-from harness.backends.torch_eager import to_arrays
+from harness.backends.torch_eager import inner_tensors, to_arrays
 from harness.cache import hash_file
 from harness.errors import UnsupportedError
 from harness.onnx_inputs import open_session, run_session
@@ -110,9 +110,10 @@ def module_hash(module: Any) -> str:
     if not is_torch_module(module):
         return hashlib.sha256(pickle.dumps(module)).hexdigest()
     digest = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_bytes_dtype()).numpy().tobytes())
+    for name, held in module.state_dict().items():
+        for part, tensor in inner_tensors(held):
+            digest.update(f"{name}{part}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(dtype=_bytes_dtype()).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -22,23 +22,33 @@ CONSTANT_WEIGHTS = "onnx.constant-weights"
 
 # What is tried, by the model's form: name, backend, passes, options. The first row of a form is the baseline.
 _Row = tuple[str | None, str, tuple[str, ...], dict[str, Any]]
+_ONNX_RUNTIME: tuple[_Row, ...] = (
+    ("onnxruntime-static-int8", "onnxruntime", ("quantize.static-int8",), {}),
+    ("onnxruntime-dynamic-int8", "onnxruntime", ("quantize.dynamic-int8",), {}),
+    ("onnxruntime-weight-only-int8", "onnxruntime", ("quantize.weight-only-int8",), {}),
+)
+_OPENVINO: tuple[_Row, ...] = (
+    ("openvino-bf16", "openvino", (), {"precision": "bf16"}),
+    ("openvino-static-int8", "openvino", ("quantize.static-int8",), {}),
+    ("openvino-weight-only-int8", "openvino", ("quantize.weight-only-int8",), {}),
+)
 VARIANTS: dict[str, tuple[_Row, ...]] = {
     "torch": (
         (None, "torch", (), {}),
         ("torch-bf16", "torch", ("cast.bfloat16",), {}),
+        ("torch-dynamic-int8", "torch", ("quantize.dynamic-int8",), {}),
         (None, "inductor", (), {}),
+        ("inductor-static-int8", "inductor", ("quantize.static-int8",), {}),
         (None, "onnxruntime", (), {}),
-        ("onnxruntime-static-int8", "onnxruntime", ("quantize.static-int8",), {}),
-        ("onnxruntime-dynamic-int8", "onnxruntime", ("quantize.dynamic-int8",), {}),
+        *_ONNX_RUNTIME,
         (None, "openvino", (), {}),
-        ("openvino-bf16", "openvino", (), {"precision": "bf16"}),
+        *_OPENVINO,
     ),
     "onnx": (
         (None, "onnxruntime", (), {}),
-        ("onnxruntime-static-int8", "onnxruntime", ("quantize.static-int8",), {}),
-        ("onnxruntime-dynamic-int8", "onnxruntime", ("quantize.dynamic-int8",), {}),
+        *_ONNX_RUNTIME,
         (None, "openvino", (), {}),
-        ("openvino-bf16", "openvino", (), {"precision": "bf16"}),
+        *_OPENVINO,
     ),
 }
 

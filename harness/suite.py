@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -294,6 +294,26 @@ class ExperimentSpec(_Strict):
         return self.load or (Load() if self.workload == "multi-stream" else None)
 
 
+class Profile(_Strict):
+    """A smaller cut of the suite, chosen with ``--profile``: what is listed is kept, an empty list keeps all.
+
+    Attributes:
+        experiments: names as the file has them.
+        variants: labels, in every experiment that has some of them; an experiment that has none keeps its own.
+        backend, passes, threads, batch_size: values of the matrix's axes; ``passes`` by their labels.
+        measure: replaces that of the suite and of its experiments.
+    """
+
+    description: str = ""
+    experiments: tuple[Name, ...] = ()
+    variants: tuple[Name, ...] = ()
+    backend: tuple[str, ...] = ()
+    passes: tuple[Name, ...] = ()
+    threads: tuple[Count, ...] = ()
+    batch_size: tuple[Count, ...] = ()
+    measure: Measure | None = None
+
+
 class SuiteFile(_Strict):
     """The whole file."""
 
@@ -301,6 +321,7 @@ class SuiteFile(_Strict):
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     measure: Measure = Measure()
+    profiles: dict[Name, Profile] = {}
     experiments: Annotated[tuple[ExperimentSpec, ...], Field(min_length=1)]
 
 
@@ -316,6 +337,20 @@ class Suite:
     def folder(self) -> Path:
         """The folder that paths in the suite are relative to."""
         return Path(self.file).resolve().parent
+
+    def keeping(self, spec: SuiteFile, experiments: Sequence[int]) -> Suite:
+        """Return the same file cut down to ``spec``, whose experiments are those that had these numbers.
+
+        Errors still point at the right experiment; its variants are no longer counted as the file counts them.
+        """
+        place = {old: new for new, old in enumerate(experiments)}
+        lines = {
+            ("experiments", place[int(path[1])], *path[2:]): line
+            for path, line in self._lines.items()
+            if path[:1] == ("experiments",) and len(path) > 1 and path[1] in place and path[2:3] != ("variants",)
+        }
+        others = {path: line for path, line in self._lines.items() if path[:1] != ("experiments",) or len(path) == 1}
+        return Suite(spec, self.file, {**others, **lines})
 
     def error(self, message: str, *path: str | int) -> SuiteError:
         """Return a SuiteError that points at the line of ``path``, or of its closest known parent."""

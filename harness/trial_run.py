@@ -259,9 +259,9 @@ class TrialRun:
             f"predictions/{trial.experiment}/{trial.name}.parquet",
             {"example": np.arange(len(columns["score"])), **columns},
         )
-        scores = columns["score"]
-        better = METRICS.get(card.metric).higher_is_better
-        return Quality(card.metric, float(scores.mean()), len(scores), better, name, cached, card.kind)
+        scores, judge = columns["score"], METRICS.get(card.metric)
+        value = judge.value(scores, columns.get("target"))
+        return Quality(card.metric, value, len(scores), judge.higher_is_better, name, cached, card.kind)
 
     @contextlib.contextmanager
     def _worker(self, record: Record, role: Role) -> Iterator[Any]:

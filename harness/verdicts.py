@@ -17,14 +17,16 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import StoreError
-from harness.frame import concat, records_df, scores_of, spread
+from harness.frame import concat, records_df, spread
+from harness.kept import PredictionReader, quality_columns
 from harness.noise import Noise, noise_from_json
+from harness.reasons import add_reasons
+from harness.references import References, engine_of, references_of
 from harness.samples import SampleReader, alone_latencies
 from harness.schema import Record, Status, Timing, Unmeasured
 from harness.stats.compare import speed_verdict
 from harness.stats.estimate import Estimate, NotEnough, log_ratios, percentile, prefer_clean, speedup, stretched
 from harness.stats.noise import floor
-from harness.stats.quality import Kept, quality_verdict
 from harness.store import RUN_FILE, Run, find_runs, read_run
 
 MOST_CROWDING = 0.95  # the kernel's counters are too coarse to tell more
@@ -42,7 +44,12 @@ def load(path: str | Path = "results") -> pd.DataFrame:
       ones included;
     * ``technique_speedup`` and the same suffixes: over the same backend's plain row;
     * ``quality_change`` (negative is worse) with interval, ``quality_verdict`` (``kept``, ``lost``,
-      ``inconclusive``), ``quality_flips`` (share of examples whose score changed), ``quality_n_needed``;
+      ``inconclusive``), ``quality_flips`` (share of examples whose score changed), ``quality_n_needed``,
+      ``quality_method`` (how the interval came about), ``quality_mcnemar_p`` (exact, of right/wrong scores);
+    * ``prediction_flips`` (share of examples that get another class than from the baseline), and of the class with the
+      largest drop in recall ``worst_class``, ``worst_class_change``, ``worst_class_n``;
+    * ``why``: one sentence where a variant is not faster than its own engine's plain row or the baseline, or gains less
+      than its technique should; the ``why_rule`` that gave it, ``why_against`` which trial, ``why_ratio`` over that;
     * ``alone_p50_s``, ``alone_speedup`` with intervals: of trials that were timed alone afterwards (--confirm);
     * ``noise_floor``: the smallest relative difference to the baseline that the host resolves at this trial's
       replicates and rounds, from the noise measured before the run; missing with the command that measures it.
@@ -63,12 +70,15 @@ def run_df(run: Run) -> pd.DataFrame:
         e["name"]: _Settings(e["measure"]["margin"], e["quality_margin"], noise, alone_latencies(run, e["name"]))
         for e in run.header["experiments"]
     }
-    samples, references = SampleReader(run), _references(run.records)
-    scores = _Scores(run)
+    samples, references, predictions = SampleReader(run), references_of(run.records), PredictionReader(run)
     extra = [
-        _comparisons(record, references[record.trial.experiment], settings[record.trial.experiment], samples, scores)
+        _comparisons(record, references[record.trial.experiment], settings[record.trial.experiment], samples)
         for record in run.records
     ]
+    for record, row in zip(run.records, extra, strict=True):
+        baseline = references[record.trial.experiment].baseline
+        row |= quality_columns(predictions, record, baseline, row["quality_margin"], row["missing"])
+    add_reasons(run, references, frame, extra)
     for row, more in zip(frame["missing"], extra, strict=True):
         row.update(more.pop("missing"))
     return pd.concat([frame, pd.DataFrame(extra, index=frame.index)], axis=1)
@@ -91,76 +101,17 @@ def _noise_by_threads(run: Run) -> dict[int, Noise]:
     return {entry.threads: entry for entry in entries if entry.host == run.header["host"]["id"]}
 
 
-class _Scores:
-    """Reads the scores of a run's trials; the baseline's, which every comparison needs, once."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._kept: dict[str, Any] = {}
-
-    def of(self, record: Record, *, keep: bool = False) -> Any:
-        """Return the score of each example, or None; ``keep`` them for the next time."""
-        key = f"{record.trial.experiment}/{record.trial.name}"
-        if key in self._kept:
-            return self._kept[key]
-        scores = scores_of(self._run, record)
-        if keep:
-            self._kept = {key: scores}
-        return scores
-
-
-@dataclass(frozen=True)
-class _References:
-    """The records of an experiment that others are compared with: the baseline, and each engine's own row."""
-
-    baseline: Record | None
-    plain: Mapping[_Engine, Record]
-
-
-def _references(records: Sequence[Record]) -> dict[str, _References]:
-    """Find the references of every experiment in one pass.
-
-    The row of an engine is without passes, with the fewest options, measured, the baseline first. Not the first in the
-    file: records stand in the order in which trials ended, failures before all others.
-    """
-    baselines: dict[str, Record] = {}
-    plain: dict[str, dict[_Engine, Record]] = {}
-    for record in records:
-        trial = record.trial
-        rows = plain.setdefault(trial.experiment, {})
-        if trial.role == "baseline":
-            baselines.setdefault(trial.experiment, record)
-        if not trial.passes and trial.role != "variant":
-            engine = _engine(record)
-            rows[engine] = min(rows.get(engine, record), record, key=_plainness)
-    return {name: _References(baselines.get(name), rows) for name, rows in plain.items()}
-
-
-_Engine = tuple[str, int, str | None]
-
-
-def _engine(record: Record) -> _Engine:
-    return record.trial.backend, record.trial.threads, record.trial.interpreter
-
-
-def _plainness(record: Record) -> tuple[int, bool, bool]:
-    return len(record.trial.options), isinstance(record.timing, Unmeasured), record.trial.role != "baseline"
-
-
-def _comparisons(
-    record: Record, references: _References, settings: _Settings, samples: SampleReader, scores: _Scores
-) -> dict[str, Any]:
+def _comparisons(record: Record, references: References, settings: _Settings, samples: SampleReader) -> dict[str, Any]:
     baseline = references.baseline
     missing: dict[str, str] = {}
     row: dict[str, Any] = {"margin": settings.margin, "quality_margin": settings.quality_margin}
     row |= _speed("speedup", record, baseline, settings, samples, missing)
-    row |= _speed("technique_speedup", record, references.plain.get(_engine(record)), settings, samples, missing)
+    row |= _speed("technique_speedup", record, references.plain.get(engine_of(record)), settings, samples, missing)
     least = _floor(record, baseline, settings.noise, samples)
     if isinstance(least, NotEnough):
         missing["noise_floor"] = least.reason
     row["noise_floor"] = None if isinstance(least, NotEnough) else least
     row |= _alone(settings.alone, record, baseline, missing)
-    row |= _quality(scores, record, baseline, settings.quality_margin, missing)
     return {**row, "missing": missing}
 
 
@@ -267,23 +218,6 @@ def _crowding(timing: Timing) -> float:
     if isinstance(seen, Unmeasured):
         return 0.0
     return min(seen.crowding, MOST_CROWDING)
-
-
-def _quality(
-    scores: _Scores, record: Record, baseline: Record | None, margin: float, missing: dict[str, str]
-) -> dict[str, Any]:
-    names = ("change", "change_low", "change_high", "verdict", "flips", "n_needed")
-    blank: dict[str, Any] = {f"quality_{name}": None for name in names}
-    own = scores.of(record)
-    base = None if baseline is None else scores.of(baseline, keep=True)
-    if own is None or base is None or baseline is record or isinstance(record.quality, Unmeasured):
-        if own is not None and baseline is not record:
-            missing["quality_change"] = "the baseline's quality was not measured"
-        return blank
-    verdict = quality_verdict(base, own, margin, higher_is_better=record.quality.higher_is_better)
-    needed = verdict.n_needed if verdict.verdict is Kept.INCONCLUSIVE else None
-    values = (verdict.change, verdict.low, verdict.high, str(verdict.verdict), verdict.flips, needed)
-    return dict(zip(blank, values, strict=True))
 
 
 def summary(frame: pd.DataFrame) -> Mapping[str, int]:

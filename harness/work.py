@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Arrays
-from harness.backends.torch_eager import to_arrays
+from harness.backends.compiled import DESCRIPTION_FILE, read_compiled
+from harness.backends.torch_eager import inner_tensors, to_arrays
 from harness.onnx_files import MODEL_FILE
 from harness.onnx_inputs import open_session, run_session
 from harness.onnx_work import NotCountable, count_graph, graph_weights
@@ -106,7 +107,7 @@ _MOVES = {"clone", "copy_", "to_copy", "cat", "stack", "empty", "zeros", "ones",
 
 
 def _more_formulas() -> dict[Any, Callable[..., int]]:
-    """Return what torch's counter lacks on a CPU: fused attention, and oneDNN's recurrent layers."""
+    """Return what torch's counter lacks on a CPU: fused attention, oneDNN's recurrent layers, integer products."""
     import torch
     from torch.utils.flop_counter import sdpa_flop_count
 
@@ -117,19 +118,31 @@ def _more_formulas() -> dict[Any, Callable[..., int]]:
         steps = inputs[0] * inputs[1]  # time by batch
         return int(2 * steps * (weight_input[0] * weight_input[1] + weight_hidden[0] * weight_hidden[1]))
 
-    found = {"_scaled_dot_product_flash_attention_for_cpu": attention, "mkldnn_rnn_layer": recurrent}
+    def product(inputs: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+        return int(2 * inputs[0] * inputs[1] * out_shape[-1])
+
+    found = {
+        "_scaled_dot_product_flash_attention_for_cpu": attention,
+        "mkldnn_rnn_layer": recurrent,
+        "_int_mm": product,
+        "_weight_int4pack_mm_for_cpu": product,
+        "_weight_int8pack_mm": product,
+    }
     return {getattr(torch.ops.aten, name): formula for name, formula in found.items() if hasattr(torch.ops.aten, name)}
 
 
 def _weights(module: Any, lowered: Path) -> Counter[str]:
-    """Return the bytes of what was lowered by number format: of the graph in the folder, else of the module."""
+    """Return the bytes of what was lowered by number format: of the graph or package, else of the module."""
     if (lowered / IR_FILE).is_file():
         return ir_weights(lowered / IR_FILE)
     if (lowered / MODEL_FILE).is_file():
         return graph_weights(lowered / MODEL_FILE)
+    if (lowered / DESCRIPTION_FILE).is_file() and (constants := read_compiled(lowered).constants):
+        return Counter(constants)
     if isinstance(module, OnnxFile):
         return graph_weights(module.path)
     found: Counter[str] = Counter()
-    for tensor in (*module.parameters(), *module.buffers()):
-        found[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * tensor.element_size()
+    for held in (*module.parameters(), *module.buffers()):
+        for _, tensor in inner_tensors(held):
+            found[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * tensor.element_size()
     return found

@@ -209,7 +209,7 @@ class Worker:
         return {"kind": kind, "relative_error": error, "bound": bound, "n": int(np.atleast_1d(inputs[0]).shape[0])}
 
     def _do_evaluate(self, output: str) -> Message:
-        """Run the whole test split; writes predictions and scores (npz) and returns the mean and n."""
+        """Run the whole test split; writes predictions and scores (npz) and returns the metric's value and n."""
         session, trial = self._require_session(), self._require_trial()
         metric = read_card(self._test_path).metric
         if metric is None:
@@ -233,13 +233,16 @@ class Worker:
         if data.split.targets is not None:
             arrays["target"] = data.split.targets
         np.savez(output, **arrays)  # type: ignore[arg-type]
-        return {"value": float(values.mean()), "n": n}
+        return {"value": judge.value(values, data.split.targets), "n": n}
 
     def _do_ready(self) -> Message:
         """Prepare the timed loop and return the median seconds of a call."""
         trial, session = self._require_trial(), self._require_session()
         self._loop = WORKLOADS.get(trial.workload)(session, self._batches(DISTINCT_BATCHES))
         _still()
+        if session.compilations() is not None:  # every batch, so that nothing is left to compile when it is timed
+            for batch in self._batches(DISTINCT_BATCHES):
+                session(batch)
         began, samples = time.perf_counter(), [*self._loop.block(1)]
         while time.perf_counter() - began < CALIBRATION_S:
             samples += self._loop.block(1, warmup_s=0.0)
@@ -247,7 +250,12 @@ class Worker:
 
     def _do_block(self, calls: int) -> Message:
         """Run one block; returns the nanoseconds of each call."""
-        return {"ns": self._loop.block(calls)}
+        session = self._require_session()
+        before = session.compilations()
+        nanoseconds = self._loop.block(calls)
+        if session.compilations() != before:
+            raise InvalidOutputError("the module was compiled anew while it was timed: its inputs do not repeat")
+        return {"ns": nanoseconds}
 
     def _do_loadgen(self, load: Message, root: str, log: str) -> Message:
         """Run the trial's scenario with LoadGen; returns the parts of a ``Scenario``."""

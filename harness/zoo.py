@@ -83,6 +83,8 @@ class Model:
         packages: distributions that ``build`` and ``data`` need beside torch; their versions enter cache keys.
         quality_margin: the drop that would still be acceptable, in the metric's own unit.
         synthetic: whether ``data`` generates its inputs, so that quality says nothing about the real task.
+        files: what ``build`` and ``data`` read beside packages, code and data; their contents enter cache keys.
+        remedy: how to get ``files`` that are missing.
     """
 
     name: str
@@ -102,6 +104,13 @@ class Model:
     extra: str = ""
     quality_margin: float = 0.01
     synthetic: bool = False
+    files: tuple[Path, ...] = ()
+    remedy: str = ""
+
+    def missing_files(self) -> str | None:
+        """Return which file is missing and the remedy, or None."""
+        missing = next((path for path in self.files if not path.is_file()), None)
+        return None if missing is None else f"{missing} is missing: {self.remedy}"
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,11 @@ class OnnxFile:
     """A model that is an ONNX file already; stands where other models have a torch module."""
 
     path: Path
+
+
+def part_files(*names: str) -> tuple[Path, ...]:
+    """Return files of ``harness.parts``, for ``Model.files``: a part that changed makes another model."""
+    return tuple(Path(__file__).resolve().parent / "parts" / f"{name}.py" for name in names)
 
 
 def repository_root() -> Path | None:

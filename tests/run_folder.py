@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.schema import (
     Artifact,
     Energy,
+    Execution,
     Fidelity,
     FidelityCheck,
     Memory,
+    OperatorUse,
     PassSpec,
     Quality,
     Record,
@@ -36,6 +39,12 @@ PLAIN = Trial("ort", "e", "net", "ort", role="plain", batch_size=4)
 INT8 = Trial("ort-int8", "e", "net", "ort", passes=(PassSpec("int8"),), batch_size=4)
 
 
+def executed(*operators: tuple[str, str, str, float], **more: Any) -> Execution:
+    """Return what a runtime's profile told: name, format, kind and share of each operator; 10 % outside them."""
+    uses = tuple(OperatorUse(name, number, kind, share, 1) for name, number, kind, share in operators)  # type: ignore[arg-type]
+    return replace(Execution("a profile", "time", 20, uses, 0.1), **more)
+
+
 @dataclass
 class Row:
     """A measured trial: milliseconds of a call, by replicate where a mapping says so, and its scores."""
@@ -50,6 +59,12 @@ class Row:
     memory: Memory = Memory(100, 300, 250)  # noqa: RUF009
     higher_is_better: bool = True
     work: Work | None = None
+    execution: Execution | Unmeasured = Unmeasured("nobody watched")  # noqa: RUF009
+    steps: tuple[Step, ...] = ()  # of passes, between making the model and lowering it
+    asked: str = "float32"
+    predicted: Sequence[int] | None = None
+    targets: Sequence[int] | None = None
+    metric: str = "accuracy"
 
 
 @dataclass
@@ -71,6 +86,7 @@ class Folder:
     rounds: int = ROUNDS
     baseline_of_group: Mapping[int, float] = field(default_factory=dict)  # ms of the baseline in later groups
     peaks: Sequence[object] = ()
+    flags: Sequence[str] = ()
 
     def write(self, directory: Path) -> Path:
         """Write everything and return the run's folder."""
@@ -95,7 +111,7 @@ class Folder:
             "measure": {"margin": self.margin},
             "quality_margin": self.quality_margin,
         }
-        host = {"id": self.host, "cpu": "Fake CPU", "cores": 2, "memory_gib": 8, "flags": []}
+        host = {"id": self.host, "cpu": "Fake CPU", "cores": 2, "memory_gib": 8, "flags": list(self.flags)}
         return {"suite": "s", "host": host, "peaks": list(self.peaks), "experiments": [experiment]}
 
     def _write_samples(self, writer: RunWriter, group: int, replicate: int) -> None:
@@ -132,9 +148,11 @@ class Folder:
     def _record(self, writer: RunWriter, row: Row) -> Record:
         trial = row.trial
         scores = np.asarray([1.0, 0.0, 1.0, 1.0] * 100 if row.scores is None else row.scores)
+        predicted = scores if row.predicted is None else np.asarray(row.predicted)
+        targets = scores if row.targets is None else np.asarray(row.targets)
         predictions = writer.table(
             f"predictions/e/{trial.name}.parquet",
-            {"example": np.arange(len(scores)), "prediction": scores, "target": scores, "score": scores},
+            {"example": np.arange(len(scores)), "prediction": predicted, "target": targets, "score": scores},
         )
         unmeasured = Unmeasured("no counter")
         return Record(
@@ -149,13 +167,13 @@ class Folder:
                 {},
                 1000,
                 10,
-                (Step("model", 9.0), Step("lower", 1.5)),
+                (Step("model", 9.0), *row.steps, Step("lower", 1.5)),
                 Fidelity.RUNTIME,
                 {},
                 work=row.work or Unmeasured("nobody counted"),
             ),
             fidelity=FidelityCheck(Fidelity.RUNTIME, 1e-6, 1e-3, 4),
-            quality=Quality("accuracy", float(scores.mean()), len(scores), row.higher_is_better, predictions),
+            quality=Quality(row.metric, float(scores.mean()), len(scores), row.higher_is_better, predictions),
             memory=row.memory,
             timing=Timing(
                 samples="samples/e",
@@ -169,7 +187,8 @@ class Folder:
                 first_call_s=(0.01, 0.03, 0.02),
             ),
             startup_s=0.5,
-            actual={"threads": 1},
+            actual={"threads": 1, "requested_precision": row.asked},
+            execution=row.execution,
             energy=row.energy,
             utilization=row.utilization,
             device_memory=unmeasured,

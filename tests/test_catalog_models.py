@@ -12,6 +12,7 @@ from harness.errors import SuiteError, UnknownNameError, UserError
 from harness.plan import ModelCard, plan
 from harness.schema import InputSpec, ModelSource
 from harness.suite import ModelEntry, read_suite
+from harness.zoo import model_files
 
 pytestmark = pytest.mark.usefixtures("own_imports")
 
@@ -116,7 +117,7 @@ def test_a_name_is_made_from_the_target_unless_it_is_given(
         ),
         ({"onnx": "graph.v1.onnx", "data": "none.py:load"}, "{base}/none.py does not exist"),
         ({"onnx": "graph.v1.onnx", "metric": "acuracy"}, "unknown metric 'acuracy'; did you mean 'accuracy'?"),
-        ({"zoo": "_fak"}, "unknown model '_fak'; known: digits-cnn"),
+        ({"zoo": "_fak"}, "unknown model '_fak'; known: " + ", ".join(n for n in model_files() if n[0] != "_")),
     ],
 )
 def test_what_is_not_there_is_refused_in_one_sentence(base: Path, entry: dict[str, str], message: str) -> None:

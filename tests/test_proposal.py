@@ -87,9 +87,11 @@ def test_a_backend_that_is_not_available_is_left_out_with_its_reason() -> None:
     assert labels(TORCH, without("openvino", "inductor")) == [
         "torch",
         "torch-bf16",
+        "torch-dynamic-int8",
         "onnxruntime",
         "onnxruntime-static-int8",
         "onnxruntime-dynamic-int8",
+        "onnxruntime-weight-only-int8",
     ]
 
 
@@ -134,8 +136,11 @@ def test_replaceable_weights_add_their_row_and_int8_is_read_against_it() -> None
         "onnxruntime-constant-weights": [CONSTANT_WEIGHTS],
         "onnxruntime-static-int8": [CONSTANT_WEIGHTS, "quantize.static-int8"],
         "onnxruntime-dynamic-int8": [CONSTANT_WEIGHTS, "quantize.dynamic-int8"],
+        "onnxruntime-weight-only-int8": [CONSTANT_WEIGHTS, "quantize.weight-only-int8"],
         "openvino": [],
         "openvino-bf16": [],
+        "openvino-static-int8": [CONSTANT_WEIGHTS, "quantize.static-int8"],
+        "openvino-weight-only-int8": [CONSTANT_WEIGHTS, "quantize.weight-only-int8"],
     }
     assert experiment.baseline is not None
     assert experiment.baseline.passes == ()

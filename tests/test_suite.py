@@ -46,7 +46,7 @@ def test_the_smallest_suite_has_a_torch_baseline_and_the_defaults() -> None:
         (HEAD + "    variants:\n      - backend: torch\n        pases: []\n", 7, "pases", "did you mean 'passes'?"),
         (HEAD + "    matrix:\n      treads: [1]\n", 6, "treads", "did you mean 'threads'?"),
         (HEAD + "    measure:\n      margn: 0.1\n", 6, "margn", "did you mean 'margin'?"),
-        (HEAD + "1: 2\n", 5, "1", "known: description, experiments, measure, seed, suite"),
+        (HEAD + "1: 2\n", 5, "1", "known: description, experiments, measure, profiles, seed, suite"),
     ],
 )
 def test_an_unknown_key_at_any_level_names_file_line_and_the_closest_key(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import OutOfMemoryError, UnsupportedError
-from harness.schema import Execution, Unmeasured
+from harness.schema import Execution, Fidelity, Step, Unmeasured
 from harness.zoo import Form
 
 Arrays = tuple[NDArray[Any], ...]
@@ -51,6 +51,8 @@ class LowerRequest:
         threads: intra-op threads of the later session, for a backend that bakes them in (``static_threads``).
         batched: whether the first axis of every input is the batch.
         transform: what passes do to the exported program before it is compiled; for backends that export.
+        transforms: whether there are such passes, so that lowering without an exported program is no way.
+        note: takes steps of lowering whose time is told apart.
     """
 
     example_inputs: Arrays
@@ -61,6 +63,8 @@ class LowerRequest:
     threads: int = 1
     batched: bool = True
     transform: Callable[[Any], Any] = lambda program: program
+    transforms: bool = False
+    note: Callable[[Step], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,10 @@ class Session(ABC):
         """
         return None
 
+    def compilations(self) -> int | None:
+        """Return how many pieces of code were compiled in this process so far; None where it compiles nothing."""
+        return None
+
     @abstractmethod
     def executed(self) -> dict[str, Any]:
         """What really runs, read from the runtime: at least ``threads`` and ``provider``; for the record."""
@@ -117,7 +125,7 @@ class Backend(ABC):
     distributions: ClassVar[tuple[str, ...]]  # needed to measure; their versions enter the cache key
     forms: ClassVar[Mapping[Form, tuple[str, ...]]]  # what it can lower → distributions that takes as well
     extra: ClassVar[str] = ""  # the extra of pyproject.toml that installs them
-    unpickles: ClassVar[bool] = False  # whether the measured process needs the code of the module's classes
+    unpickles: ClassVar[bool] = False  # whether the measured process may need the code of the module's classes
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     static_batch: ClassVar[bool] = False  # whether the batch size is baked into the artifact
     static_threads: ClassVar[bool] = False  # whether the thread count is baked into the artifact
@@ -147,6 +155,14 @@ class Backend(ABC):
             known = ", ".join(map(str, allowed))
             raise UnsupportedError(f"backend {self.name} has no {name}={value}; it has: {known}")
         return value
+
+    def needs_code(self, directory: Path) -> bool:  # noqa: ARG002
+        """Whether the artifact in ``directory`` can be opened only with the code of the module's classes."""
+        return self.unpickles
+
+    def fidelity(self, options: Mapping[str, Any]) -> Fidelity:  # noqa: ARG002
+        """Return how close outputs must stay to the reference for what the options alone change."""
+        return Fidelity.RUNTIME
 
     @abstractmethod
     def import_runtime(self) -> None:

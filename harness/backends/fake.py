@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from harness.backends.base import Arrays, Backend, LowerRequest, Session, SessionOptions
 from harness.errors import OutOfMemoryError, UnsupportedError
+from harness.schema import Execution, OperatorUse, Unmeasured
 from harness.zoo import Form
 
 FAULTS = ("threads", "exception", "hang", "nan", "crash", "oom", "unsupported", "wrong")
@@ -25,7 +26,8 @@ FAULTS = ("threads", "exception", "hang", "nan", "crash", "oom", "unsupported", 
 
 class FakeBackend(Backend):
     """Options: ``spin_s`` or ``work`` (iterations), ``slowdown`` (0.05 is five percent more), ``fault``;
-    ``allocate_bytes`` that a call touches and frees, ``leak_bytes`` that it keeps for ever."""
+    ``allocate_bytes`` that a call touches and frees, ``leak_bytes`` that it keeps for ever; ``format``, the number
+    format that its profile tells."""
 
     name = "fake"
     summary = "known cost and known faults, for the tests and the selftest"
@@ -33,7 +35,7 @@ class FakeBackend(Backend):
     distributions = ()
     forms: ClassVar[Mapping[Form, tuple[str, ...]]] = {"torch": ()}
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(
-        ("spin_s", "work", "slowdown", "fault", "fault_after", "allocate_bytes", "leak_bytes"), ()
+        ("spin_s", "work", "slowdown", "fault", "fault_after", "allocate_bytes", "leak_bytes", "format"), ()
     )
 
     def import_runtime(self) -> None:
@@ -52,6 +54,23 @@ class FakeBackend(Backend):
         """Open the artifact."""
         document = json.loads((directory / "fake.json").read_text())
         return FakeSession(document["options"], document["scale"], session.threads)
+
+    def profile(
+        self,
+        directory: Path,
+        options: SessionOptions,  # noqa: ARG002
+        session: Session,  # noqa: ARG002
+        batches: Sequence[Arrays],  # noqa: ARG002
+        calls: int,
+    ) -> Execution | Unmeasured:
+        """Tell a known execution of three operators, computing in the option ``format``; runs nothing."""
+        number_format = json.loads((directory / "fake.json").read_text())["options"].get("format", "float32")
+        operators = (
+            OperatorUse("FakeConv", number_format, "compute", 0.75, 3.0),
+            OperatorUse("FakeCast", "float32", "conversion", 0.15, 2.0),
+            OperatorUse("FakeRelu", "float32", "other", 0.1, 3.0),
+        )
+        return Execution("fake profile", "time", calls, operators, outside_share=0.2)
 
 
 class FakeSession(Session):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +17,10 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.onnx_export import export_onnx
+from harness.backends.profiles.onnx_runtime import profile_onnx_runtime
 from harness.errors import UnsupportedError
 from harness.onnx_files import MODEL_FILE, PRECISION_KEY, copy_onnx
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form, OnnxFile
 
 PROVIDER = "CPUExecutionProvider"
@@ -58,24 +60,40 @@ class OnnxRuntimeBackend(Backend):
 
     def load(self, directory: Path, session: SessionOptions) -> Session:
         """Create the session; raises UnsupportedError when an operator or its data type has no kernel."""
+        before = _process_threads()
+        opened = self._open(directory, session)
+        # The caller works too, so a pool of n threads starts n - 1.
+        threads = 1 + _process_threads() - before
+        return OnnxRuntimeSession(opened, threads=threads, level=self.option(session.options, "graph_optimization"))
+
+    def profile(
+        self, directory: Path, options: SessionOptions, session: Session, batches: Sequence[Arrays], calls: int
+    ) -> Execution | Unmeasured:
+        """Watch a second session of the same file with ONNX Runtime's profile."""
+        model = directory / MODEL_FILE
+        return profile_onnx_runtime(
+            model, lambda prefix: self._open(directory, options, prefix), session, batches, calls
+        )
+
+    def _open(self, directory: Path, session: SessionOptions, profile: Path | None = None) -> Any:
+        """Return ONNX Runtime's own session; ``profile`` is the beginning of the file that it shall write."""
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph, NotImplemented  # noqa: A004
 
-        level = self.option(session.options, "graph_optimization")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = session.threads
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = _level(onnxruntime, level)
-        before = _process_threads()
+        options.graph_optimization_level = _level(onnxruntime, self.option(session.options, "graph_optimization"))
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
         try:
-            opened = onnxruntime.InferenceSession(str(directory / MODEL_FILE), options, providers=[PROVIDER])
+            return onnxruntime.InferenceSession(str(directory / MODEL_FILE), options, providers=[PROVIDER])
         except (NotImplemented, InvalidGraph) as error:
             raise UnsupportedError(f"ONNX Runtime refuses the model: {first_line(error)}") from error
         except Exception as error:
             raise_if_out_of_memory(error)
             raise
-        # The caller works too, so a pool of n threads starts n - 1.
-        return OnnxRuntimeSession(opened, threads=1 + _process_threads() - before, level=level)
 
 
 class OnnxRuntimeSession(Session):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +16,11 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.onnx_export import export_onnx
+from harness.backends.profiles.openvino import profile_openvino
 from harness.errors import UnsupportedError
 from harness.onnx_files import copy_onnx
 from harness.openvino_files import IR_FILE, Settings, model_file, read_settings
+from harness.schema import Execution, Fidelity, Unmeasured
 from harness.zoo import Form, OnnxFile
 
 _FLOATS = ("float32", "bfloat16", "float16")
@@ -50,6 +52,10 @@ class OpenVinoBackend(Backend):
     static_batch = True
     options: ClassVar[Mapping[str, tuple[Any, ...]]] = {"precision": ("f32", "bf16", "f16")}
 
+    def fidelity(self, options: Mapping[str, Any]) -> Fidelity:
+        """Return ``precision`` where the option asks for fewer bits than FP32 has."""
+        return Fidelity.RUNTIME if self.option(options, "precision") == "f32" else Fidelity.PRECISION
+
     def import_runtime(self) -> None:
         """Import openvino."""
         import openvino  # noqa: F401
@@ -70,30 +76,44 @@ class OpenVinoBackend(Backend):
         Raises UnsupportedError when OpenVINO refuses it or the CPU lacks the arithmetic, and when the option
         ``precision`` contradicts a pass.
         """
-        import openvino
-
         settings = read_settings(directory)
         precision = self._precision(settings, session.options)
-        properties: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": session.threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if settings.weights and not settings.quantize_activations:
-            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
-        core = openvino.Core()
-        try:
-            compiled = core.compile_model(core.read_model(model_file(directory)), "CPU", properties)
-        except RuntimeError as error:
-            raise_if_out_of_memory(error)
-            raise UnsupportedError(f"OpenVINO refuses the model: {_reason(error)}") from error
-        opened = OpenVinoSession(compiled, settings)
+        opened = OpenVinoSession(self._compile(directory, session)[1], settings)
         if opened.precision != precision:
             raise UnsupportedError(
                 f"OpenVINO would run {opened.precision} instead of {precision}: this CPU has no such arithmetic"
             )
         return opened
+
+    def profile(
+        self, directory: Path, options: SessionOptions, session: Session, batches: Sequence[Arrays], calls: int
+    ) -> Execution | Unmeasured:
+        """Watch the same model, compiled once more with counters."""
+        model, compiled = self._compile(directory, options, PERF_COUNT=True)
+        asked = _FORMATS[self._precision(read_settings(directory), options.options)]
+        return profile_openvino(model, compiled, asked, session, batches, calls)
+
+    def _compile(self, directory: Path, session: SessionOptions, **more: Any) -> tuple[Any, Any]:
+        """Return the model as it was read, and compiled with ``more`` properties."""
+        import openvino
+
+        settings = read_settings(directory)
+        properties: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self._precision(settings, session.options),
+            "INFERENCE_NUM_THREADS": session.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            **more,
+        }
+        if settings.weights and not settings.quantize_activations:
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+        core = openvino.Core()
+        try:
+            model = core.read_model(model_file(directory))
+            return model, core.compile_model(model, "CPU", properties)
+        except RuntimeError as error:
+            raise_if_out_of_memory(error)
+            raise UnsupportedError(f"OpenVINO refuses the model: {_reason(error)}") from error
 
     def format_of(self, directory: Path) -> str:
         """Return ``onnx``, or ``openvino-ir`` where a pass wrote OpenVINO's own format."""

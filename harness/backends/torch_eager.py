@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,7 +19,9 @@ from harness.backends.base import (
     as_arrays,
     raise_if_out_of_memory,
 )
+from harness.backends.profiles.torch_profiler import profile_torch
 from harness.errors import UnsupportedError
+from harness.schema import Execution, Unmeasured
 from harness.zoo import Form
 
 if TYPE_CHECKING:
@@ -84,6 +87,17 @@ class TorchBackend(Backend):
             channels_last=self.option(session.options, "channels_last"),
             resident=resident,
         )
+
+    def profile(
+        self,
+        directory: Path,  # noqa: ARG002
+        options: SessionOptions,
+        session: Session,
+        batches: Sequence[Arrays],
+        calls: int,
+    ) -> Execution | Unmeasured:
+        """Watch the session itself: PyTorch's profiler can be switched on at any time."""
+        return profile_torch(session.timed, batches, calls, cuda=options.device == "cuda")
 
 
 class TorchSession(Session):
@@ -157,17 +171,32 @@ class TorchSession(Session):
 
     def executed(self) -> dict[str, Any]:
         """Return the threads torch uses, and the parameters' number format."""
-        torch = self._torch
         return {
-            "threads": torch.get_num_threads(),
-            "interop_threads": torch.get_num_interop_threads(),
-            "threads_bound": os.environ.get("OMP_PROC_BIND", "false") == "true",
+            **thread_facts(),
             "provider": self._device,
             "device_resident": self._resident,
             "precision": precision_of(self._module),
             "channels_last": self._channels_last,
-            "torch": torch.__version__,
+            "torch": self._torch.__version__,
+            **_torchao_version(),
         }
+
+
+def _torchao_version() -> dict[str, str]:
+    """Return torchao's version where unpickling has imported it: its kernels are in use then."""
+    torchao = sys.modules.get("torchao")
+    return {} if torchao is None else {"torchao": torchao.__version__}
+
+
+def thread_facts() -> dict[str, Any]:
+    """Return the threads that torch's own kernels use, and whether each is bound to a core."""
+    import torch
+
+    return {
+        "threads": torch.get_num_threads(),
+        "interop_threads": torch.get_num_interop_threads(),
+        "threads_bound": os.environ.get("OMP_PROC_BIND", "false") == "true",
+    }
 
 
 def openmp_environment(threads: int, cores: Sequence[int] = ()) -> dict[str, str]:
@@ -241,7 +270,41 @@ def _to_array(tensor: torch.Tensor) -> Any:
     return np.ascontiguousarray(tensor.cpu().numpy())
 
 
+def inner_tensors(tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the plain tensors that hold a tensor's content, with what tells them apart.
+
+    A quantized tensor is a subclass that stands for float32 and keeps integers, scales and settings inside.
+    """
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        yield "", tensor
+        return
+    names, settings = flatten()
+    for name in names:
+        for part, inner in inner_tensors(getattr(tensor, name)):
+            yield f".{name}{part}{settings}", inner
+
+
 def precision_of(module: torch.nn.Module) -> str:
-    """Return the number formats of a module's floating-point parameters, such as ``float32``."""
-    names = {str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.is_floating_point()}
+    """Return the number formats of a module's floating-point parameters, such as ``float32``.
+
+    Where there are quantized ones, of its matrices alone: the biases of INT8 layers always are float32. A module
+    that casts at every call says in ``computes`` what it casts to.
+    """
+    if told := getattr(module, "computes", ""):
+        return str(told)
+    parameters = [p for p in module.parameters() if p.is_floating_point()]
+    if any(_quantized_format(p) for p in parameters):
+        parameters = [p for p in parameters if p.ndim > 1]
+    names = {_quantized_format(p) or str(p.dtype).removeprefix("torch.") for p in parameters}
     return "+".join(sorted(names)) or "no parameters"
+
+
+def _quantized_format(parameter: torch.Tensor) -> str:
+    """Return the format of torchao's tensors, which call themselves float32; empty for a plain tensor."""
+    kind = type(parameter).__name__
+    if not kind.startswith("Int"):
+        return ""
+    if getattr(parameter, "act_quant_kwargs", None) is not None:
+        return "int8"  # activations are quantized too
+    return "int4 weights" if kind.startswith("Int4") else "int8 weights"

@@ -15,17 +15,22 @@ from harness.cli.console import CONSOLE
 
 def plan(
     suite: str = typer.Argument(help="A suite file, or the name of a suite that comes with the harness."),
+    profile: str | None = typer.Option(None, metavar="NAME", help="Show only what this profile of the suite keeps."),
+    quick: bool = typer.Option(False, "--quick", help="The same as --profile quick."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
     models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
 ) -> None:
     """Show the experiments and trials of a suite without running anything."""
     from harness import catalog
     from harness.cache import Cache, default_root
+    from harness.cli.run import chosen_profile
     from harness.estimate_time import estimate
     from harness.plan import plan as make_plan
+    from harness.profile import with_profile
     from harness.suite import read_suite
 
-    experiments = make_plan(read_suite(catalog.find_suite(suite)), catalog.catalog(models))
+    chosen = chosen_profile(profile, quick=quick)
+    experiments = make_plan(with_profile(read_suite(catalog.find_suite(suite)), chosen), catalog.catalog(models))
     store = Cache(cache or default_root())
     least = most = 0.0
     for experiment in experiments:
@@ -54,5 +59,5 @@ def plan(
         most += guess.build_s + guess.measure_most_s
     CONSOLE.print(
         f"in all about {units.span(least)} to {units.span(most)}; "
-        f"start it with: harness run {escape(shlex.quote(suite))}"
+        f"start it with: harness run {escape(shlex.quote(suite))}{f' --profile {escape(chosen)}' if chosen else ''}"
     )

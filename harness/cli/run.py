@@ -25,6 +25,8 @@ RESULTS = Path("results")
 
 def run(
     suite: str | None = typer.Argument(None, help="A suite file, or the name of a suite that comes with the harness."),
+    profile: str | None = typer.Option(None, metavar="NAME", help="Run only what this profile of the suite keeps."),
+    quick: bool = typer.Option(False, "--quick", help="The same as --profile quick."),
     results: Path = typer.Option(RESULTS, help="Folder that the run's own folder is made in."),
     cache: Path | None = typer.Option(None, help="Folder of cached builds."),
     models: Path | None = typer.Option(None, help="Folder of model files of your own, known by their names."),
@@ -50,8 +52,10 @@ def run(
 
     def begin(watch: Watch) -> Path:
         if suite is not None and resume is None:
-            return _start(suite, options, watch)
+            return _start(suite, options, watch, chosen_profile(profile, quick=quick))
         if resume is not None and suite is None:
+            if profile is not None or quick:
+                raise UserError("a run is finished with the profile it began with; leave --profile and --quick out")
             return _finish(resume, options, watch, told)
         raise UserError("name a suite to start a run (harness run SUITE), or one to finish (--resume RUN)")
 
@@ -129,26 +133,37 @@ def run_options(
     return RunOptions(results, cache, models, "label" if force else "refuse", isolate)
 
 
-def _start(suite: str, options: RunOptions, watch: Watch) -> Path:
+def chosen_profile(profile: str | None, *, quick: bool) -> str | None:
+    """Return the profile that the options name; raises UserError for two."""
+    from harness.errors import UserError
+    from harness.profile import QUICK
+
+    if quick and profile not in (None, QUICK):
+        raise UserError(f"--quick is --profile {QUICK}; name one profile only")
+    return QUICK if quick else profile
+
+
+def _start(suite: str, options: RunOptions, watch: Watch, profile: str | None) -> Path:
     """Start a new run and return its folder when it is done."""
     from harness import catalog
     from harness.suite import read_text
 
     path = catalog.find_suite(suite)
-    return measure_text(read_text(path), path, options, watch)
+    return measure_text(read_text(path), path, options, watch, profile)
 
 
-def measure_text(text: str, path: Path, options: RunOptions, watch: Watch) -> Path:
+def measure_text(text: str, path: Path, options: RunOptions, watch: Watch, profile: str | None = None) -> Path:
     """Measure a suite given as text; ``path`` is what errors name, and where its own paths are relative to."""
     from harness import catalog
     from harness.header import SuiteSource
     from harness.plan import plan
+    from harness.profile import with_profile
     from harness.runner import Runner
     from harness.suite import parse_suite
 
-    parsed = parse_suite(text, str(path))
+    parsed = with_profile(parse_suite(text, str(path)), profile)
     experiments = plan(parsed, catalog.catalog(options.models))
-    source = SuiteSource(text, str(path.resolve()))
+    source = SuiteSource(text, str(path.resolve()), profile)
     return Runner(options, watch).run(parsed.spec.suite, parsed.spec.seed, experiments, source)
 
 

@@ -37,7 +37,7 @@ def try_(
         metavar="NAME=SHAPE",
         help="Sizes of an input, as in 'image=batch,3,224,224' or 'ids=1,128:int64:0..30522'.",
     ),
-    metric: str | None = typer.Option(None, help="accuracy, top1-agreement or cosine-agreement."),
+    metric: str | None = typer.Option(None, help="accuracy, roc-auc, top1-agreement or cosine-agreement."),
     batch_size: int = typer.Option(1, min=1, help="Examples in a call."),
     threads: int = typer.Option(1, min=1, help="Threads of each runtime."),
     budget: float = typer.Option(

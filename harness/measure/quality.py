@@ -15,16 +15,19 @@ Arrays = tuple[NDArray[Any], ...]
 
 
 class Metric(ABC):
-    """A metric that is the mean of a score of each example, so that variants can be compared in pairs.
+    """A metric made of a score of each example, so that variants can be compared in pairs.
 
     ``against`` says what outputs are held against: the data's ``targets``, or the ``reference``, which is the
-    unoptimized model's outputs on the same inputs.
+    unoptimized model's outputs on the same inputs. ``paired`` says how the scores make the value: ``mean`` is
+    their mean; with ``rank`` a score is what the model says of an example, and the value depends on how the
+    scores order the examples of the two classes.
     """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool]
     unit: ClassVar[str]
     against: ClassVar[Literal["targets", "reference"]]
+    paired: ClassVar[Literal["mean", "rank"]] = "mean"
 
     def predict(self, outputs: Arrays) -> NDArray[Any] | None:  # noqa: ARG002
         """Map the outputs of a batch (first axis n) to the n predictions that are kept; None for nothing to keep."""
@@ -33,6 +36,10 @@ class Metric(ABC):
     @abstractmethod
     def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
         """Return the n scores of a batch. ``right`` is (n,) targets, or a tuple of reference outputs."""
+
+    def value(self, scores: NDArray[Any], targets: NDArray[Any] | None) -> float:  # noqa: ARG002
+        """Return the metric on all examples from their n scores and, where the data has them, their n targets."""
+        return float(scores.mean())
 
 
 class Accuracy(Metric):
@@ -96,6 +103,45 @@ class CosineAgreement(Metric):
         return np.asarray(np.mean(similarities, axis=0), dtype=np.float64)
 
 
+class RocAuc(Metric):
+    """Area under the ROC curve: how often an example of class 1 is scored above one of class 0; a tie is a half.
+
+    The first output, (n,) or (n, 1), is the score of class 1: a probability or anything that orders the same way.
+    """
+
+    name = "roc-auc"
+    higher_is_better = True
+    unit = "share"
+    against = "targets"
+    paired = "rank"
+
+    def score(self, outputs: Arrays, right: Any) -> NDArray[np.float64]:
+        """Return the n scores as the model gives them. Raises InvalidOutputError for another shape or target."""
+        first = outputs[0]
+        if first.shape not in ((len(first),), (len(first), 1)):
+            raise InvalidOutputError(f"{self.name} needs one score an example, (n,) or (n, 1), got {first.shape}")
+        if not np.isin(right, (0, 1)).all():
+            raise InvalidOutputError(f"{self.name} needs targets of 0 and 1")
+        return first.reshape(-1).astype(np.float64)
+
+    def value(self, scores: NDArray[Any], targets: NDArray[Any] | None) -> float:
+        """Return the area, by the ranks (Hanley & McNeil, Radiology 143, 1982). Raises InvalidOutputError
+        where one class is missing.
+        """
+        positive = np.asarray(targets) == 1
+        ones, zeros = int(positive.sum()), int((~positive).sum())
+        if not ones or not zeros:
+            raise InvalidOutputError(f"{self.name} needs examples of both classes, got {zeros} of 0 and {ones} of 1")
+        return float((_ranks(scores)[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def _ranks(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the ranks from 1; equal scores share the mean of their ranks."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[place], dtype=np.float64)
+
+
 def _classes(outputs: Arrays, metric: str) -> NDArray[Any]:
     if outputs[0].ndim != 2:
         raise InvalidOutputError(f"{metric} needs scores of shape (n, classes), got {outputs[0].shape}")
@@ -141,5 +187,5 @@ def agreement_metric(expected: Arrays) -> str:
 
 
 METRICS: Registry[Metric] = Registry("metric")
-for _metric in (Accuracy(), Top1Agreement(), CosineAgreement()):
+for _metric in (Accuracy(), Top1Agreement(), CosineAgreement(), RocAuc()):
     METRICS.add(_metric.name, _metric)

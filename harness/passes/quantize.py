@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from harness.passes import nncf_quantize, onnx_quantize, onnx_weights
+from harness.passes import nncf_quantize, onnx_quantize, onnx_weights, pt2e, torch_quantize
 from harness.passes.base import BuildContext, Change, Pass, Stage, register, require_count
 from harness.schema import Fidelity
 
@@ -42,12 +42,13 @@ class QuantizeStaticInt8(_Quantization):
     name = "quantize.static-int8"
     summary = "INT8 weights and activations with ranges from calibration data"
     precision = "int8"
-    stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "exported"}
+    stages: ClassVar[Mapping[str, Stage]] = {"inductor": "exported"}
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
         "openvino": "",
-        "torch": "not implemented yet",
-        "inductor": "not implemented yet",
+        "torch": "for convolutions eager PyTorch has only the deprecated torch.ao FX mode, and torchao knows only "
+        "Linear layers: use quantize.dynamic-int8 for those, or the backend inductor",
+        "inductor": "",
     }
 
     calibration: Calibration = "minmax"
@@ -59,6 +60,10 @@ class QuantizeStaticInt8(_Quantization):
         _require_one_of("calibration", self.calibration, get_args(Calibration))
         _require_one_of("activations", self.activations, get_args(Activations))
         require_count("examples", self.examples)
+
+    def apply_exported(self, program: Any, context: BuildContext) -> tuple[Any, Change]:
+        """Return the program quantized by PT2E for Inductor, and count the layers that became INT8."""
+        return pt2e.static_int8(self.name, program, context, self.calibration, self.examples, self.activations)
 
     def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:
         """Rewrite the artifact with the backend's own quantizer and count the layers that became INT8."""
@@ -75,14 +80,22 @@ class QuantizeDynamicInt8(_Quantization):
     name = "quantize.dynamic-int8"
     summary = "INT8 weights; activations quantized at run time, no calibration"
     precision = "int8"
-    stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "module"}
+    stages: ClassVar[Mapping[str, Stage]] = {"torch": "module", "inductor": "exported"}
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
         "openvino": "its CPU plugin quantizes activations at run time itself for models whose weights are compressed: "
         "use quantize.weight-only-int8",
-        "torch": "not implemented yet",
-        "inductor": "not implemented yet",
+        "torch": "",
+        "inductor": "",
     }
+
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a copy whose Linear layers torchao quantized, and count them."""
+        return torch_quantize.dynamic_int8(self.name, module)
+
+    def apply_exported(self, program: Any, context: BuildContext) -> tuple[Any, Change]:
+        """Return the program quantized by PT2E for Inductor, and count the layers that became INT8."""
+        return pt2e.dynamic_int8(self.name, program, context)
 
     def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with ONNX Runtime's quantizer and count the layers that became INT8."""
@@ -104,8 +117,8 @@ class QuantizeWeightOnlyInt8(_Quantization):
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
         "openvino": "",
-        "torch": "not implemented yet",
-        "inductor": "not implemented yet",
+        "torch": "",
+        "inductor": "",
     }
 
     symmetric: bool = True
@@ -114,6 +127,10 @@ class QuantizeWeightOnlyInt8(_Quantization):
     def __post_init__(self) -> None:
         """Raise ValueError for a parameter out of range."""
         _require_one_of("compute", self.compute, get_args(Compute))
+
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a copy whose Linear layers torchao gave INT8 weights, and count them."""
+        return torch_quantize.weight_only_int8(self.name, module, symmetric=self.symmetric, compute=self.compute)
 
     def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT8."""
@@ -137,8 +154,8 @@ class QuantizeWeightOnlyInt4(_Quantization):
     backends: ClassVar[Mapping[str, str]] = {
         "onnxruntime": "",
         "openvino": "",
-        "torch": "not implemented yet",
-        "inductor": "not implemented yet",
+        "torch": "",
+        "inductor": "",
     }
 
     group_size: int = 32
@@ -150,6 +167,10 @@ class QuantizeWeightOnlyInt4(_Quantization):
         if self.group_size not in (16, 32, 64, 128, 256):
             raise ValueError(f"group_size must be 16, 32, 64, 128 or 256, got {self.group_size!r}")
         _require_one_of("compute", self.compute, get_args(Compute))
+
+    def apply_module(self, module: Any, context: BuildContext) -> tuple[Any, Change]:  # noqa: ARG002
+        """Return a copy whose Linear layers torchao gave INT4 weights, and count them."""
+        return torch_quantize.weight_only_int4(self.name, module, self.group_size, compute=self.compute)
 
     def apply_lowered(self, backend: str, directory: Path, context: BuildContext) -> Change:  # noqa: ARG002
         """Rewrite the artifact with the backend's own quantizer and count the layers whose weights became INT4."""

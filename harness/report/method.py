@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness import units
 from harness.environment import describe
+from harness.execution import COLUMNS as EXECUTION_COLUMNS
 from harness.frame import NO_GPU
 from harness.noise import Noise, noise_from_json
 from harness.peaks import Peaks, operations, peaks_of
@@ -44,10 +45,11 @@ LABELS = {
     "speedup": "speed-up",
     "technique_speedup": "speed-up over own engine",
     "quality_change": "change in quality",
+    "execution_source": "what really ran",
     "roofline_share": "share of the hardware’s limit",
 }
-# Missing for the reason of another column.
-FOLLOWERS = {name for name in ROOFLINE_COLUMNS if name != "roofline_share"}
+# Missing for the reason of another column, or because nothing was there to count.
+FOLLOWERS = {*ROOFLINE_COLUMNS, *EXECUTION_COLUMNS} - {"roofline_share", "execution_source"}
 OWN_ROW = "this is the row that others are compared with"  # no gap, but what a reference is
 
 

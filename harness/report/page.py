@@ -25,6 +25,8 @@ from harness.errors import UserError
 from harness.frame import run_peaks
 from harness.peaks import Peaks
 from harness.report import figures, method
+from harness.report.execution import executed, fallbacks
+from harness.report.reasons import Reason, reasons
 from harness.report.roofline import roofline
 from harness.report.rows import report_df
 from harness.report.scenarios import Scenarios, scenarios
@@ -56,6 +58,12 @@ CAPTIONS = {
         "The share of calls that took at most so long, from the raw samples of all replicates. "
         "Further left is faster; a steep line is steady. Press a name to hide or show its line.",
     ),
+    "executed": (
+        "What really ran",
+        "Products and convolutions by the number format in which they were computed, conversions between formats and "
+        "layouts, and all other operators, as the runtime itself told in a block of its own. The value is the main "
+        "format’s share of the products.",
+    ),
     "memory": (
         "Memory",
         "Peak resident memory over the floor, which is the process with its runtime and no model. "
@@ -83,7 +91,7 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart of the page with its words; ``toggles`` when pressing a legend entry hides its trace."""
+    """One chart of the page with its words and notes; ``toggles``: pressing a legend entry hides its trace."""
 
     id: str
     title: str
@@ -92,6 +100,7 @@ class Chart:
     legend: tuple[LegendEntry, ...]
     height: int
     toggles: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class Section:
     subtitle: str
     answer: Answer
     charts: tuple[Chart, ...]
+    reasons: tuple[Reason, ...]
     table: Table | None
     scenarios: Scenarios | None
     gaps: tuple[method.Gap, ...]
@@ -185,6 +195,7 @@ def _section(
         subtitle=_subtitle(experiment, records),
         answer=answer(rows, experiment.get("trials", ())),
         charts=tuple(_charts(identity, rows, records, samples, run_peaks(run))) if len(rows) else (),
+        reasons=reasons(rows) if len(rows) else (),
         table=table(rows) if len(rows) else None,
         scenarios=scenarios(rows) if len(rows) else None,
         gaps=method.gaps(rows) if len(rows) else (),
@@ -214,15 +225,21 @@ def _charts(
         "tradeoff": figures.tradeoff(rows),
         "forest": figures.forest(rows),
         "engines": figures.engines(rows),
+        "executed": executed(rows),
         "latencies": figures.latencies(timed, baseline),
         "memory": figures.memory(rows),
         "sizes": figures.sizes(rows),
         "roofline": roofline(rows, peaks),
     }
-    return [_chart(f"{identity}-{kind}", kind, figure) for kind, figure in drawn.items() if figure is not None]
+    notes = {"executed": fallbacks(rows)}
+    return [
+        _chart(f"{identity}-{kind}", kind, figure, notes.get(kind, ()))
+        for kind, figure in drawn.items()
+        if figure is not None
+    ]
 
 
-def _chart(identity: str, kind: str, figure: go.Figure) -> Chart:
+def _chart(identity: str, kind: str, figure: go.Figure, notes: tuple[str, ...]) -> Chart:
     title, caption = CAPTIONS[kind]
     return Chart(
         id=identity,
@@ -232,6 +249,7 @@ def _chart(identity: str, kind: str, figure: go.Figure) -> Chart:
         legend=legend_of(figure),
         height=int(figure.layout.height),
         toggles=kind == "latencies",
+        notes=notes,
     )
 
 

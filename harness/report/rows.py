@@ -133,6 +133,11 @@ def needed(row: Row) -> str:
     return f"about {row['quality_n_needed']:.0f} examples would decide, {row['quality_n']:.0f} were used"
 
 
+def p_value(value: float) -> str:
+    """Format a p-value: ``p = 0.031``."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
 def _options(text: str) -> int:
     return len(json.loads(text)) if text else 0
 

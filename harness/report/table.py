@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness import units
+from harness.execution import what_ran
 from harness.report.roofline import has_roofline
-from harness.report.rows import Metric, Row, absent, each, estimate, measured, metric_of, needed, optional
+from harness.report.rows import Metric, Row, absent, each, estimate, measured, metric_of, needed, optional, p_value
 
 Key = float | str | None  # what a column is sorted by; None stands last either way
 
@@ -118,8 +119,23 @@ def _change(row: Row, metric: Metric | None) -> Cell:
     if metric is None or absent(row["quality_change"]):
         return Cell("–", None)
     verdict = str(row["quality_verdict"])
-    note = needed(row) if verdict == "inconclusive" else ""
-    return Cell(metric.change(row["quality_change"]), _key(row["quality_change"]), verdict, note)
+    return Cell(metric.change(row["quality_change"]), _key(row["quality_change"]), verdict, _quality_note(row, metric))
+
+
+def _quality_note(row: Row, metric: Metric) -> str:
+    """Say what stands behind a verdict on quality: the test, the answers that changed, and the class that lost most."""
+    parts = [needed(row)] if row["quality_verdict"] == "inconclusive" else []
+    if not absent(row["quality_method"]):
+        interval = metric.interval(row["quality_change_low"], row["quality_change_high"])
+        parts.append(f"{row['quality_method']} interval {interval}{' pt' if metric.percent else ''}")
+    if not absent(row["quality_mcnemar_p"]):
+        parts.append(f"exact McNemar {p_value(row['quality_mcnemar_p'])}")
+    if not absent(row["prediction_flips"]):
+        parts.append(f"{units.percent(row['prediction_flips'])} of the answers changed")
+    if not absent(row["worst_class"]) and row["worst_class_change"] < 0:
+        change = f"{100 * row['worst_class_change']:.1f}".replace("-", "−")
+        parts.append(f"worst class {row['worst_class']:.0f}: {change} pt (n = {row['worst_class_n']:.0f})")
+    return "; ".join(parts)
 
 
 def _speed(prefix: str) -> Callable[[Row, Metric | None], Cell]:
@@ -132,6 +148,19 @@ def _speed(prefix: str) -> Callable[[Row, Metric | None], Cell]:
         return Cell(estimate(row, prefix), _key(row[prefix]), str(row[f"{prefix}_verdict"]), note)
 
     return read
+
+
+def _ran(row: Row, _: Metric | None) -> Cell:
+    note = (
+        "" if absent(row["execution_source"]) else f"asked for {row['precision_requested']}; {row['execution_source']}"
+    )
+    return Cell(what_ran(row) or "–", what_ran(row) or None, note=note)
+
+
+def _layers(row: Row, _: Metric | None) -> Cell:
+    if absent(row["layers_total"]):
+        return Cell("–", None)
+    return Cell(f"{row['layers_changed']:.0f} of {row['layers_total']:.0f}", _key(row["layers_changed"]))
 
 
 def _build(row: Row, _: Metric | None) -> Cell:
@@ -178,6 +207,8 @@ _COLUMNS = (
     _Column(Heading("build"), _build),
     _Column(Heading("parameters"), _number("parameters", lambda n: f"{n:,.0f}")),
     _Column(Heading("precision", numeric=False), _text("precision_actual")),
+    _Column(Heading("what ran", numeric=False), _ran, needs="execution_source"),
+    _Column(Heading("layers changed"), _layers, needs="layers_total"),
     _Column(Heading("threads"), _threads),
     _Column(Heading("cores used"), _noted("utilization", "utilization_note", "{:.2f}".format), needs="utilization"),
     _Column(Heading("GPU use"), _number("gpu_sm_utilization", units.percent), needs="gpu_sm_utilization"),

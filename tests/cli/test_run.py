@@ -138,6 +138,30 @@ def test_json_is_one_document_on_stdout_and_progress_is_on_stderr(folder: Path) 
     assert json.loads(shown.stdout) == document
 
 
+def test_quick_runs_what_the_profile_keeps_and_is_finished_as_it_began(folder: Path) -> None:
+    (folder / "small.yaml").write_text(SUITE + "profiles:\n  quick: {variants: [slow]}\n")
+    code, stderr = interrupt(folder, "run", "small.yaml", "--quick", after="replicate 1 done")
+    assert (code, "--resume" in stderr) == (130, True)
+    refused = harness(folder, "run", "--resume", "latest", "--quick")
+    assert refused.returncode == 2
+    assert "leave --profile and --quick out" in refused.stderr
+    finished = harness(folder, "run", "--resume", "latest", "--json", "-q")
+    assert finished.returncode == 0, finished.stderr
+    assert names(json.loads(finished.stdout)["rows"]) == ["base", "slow"]
+    planned = harness(folder, "plan", "small.yaml", "--profile", "quick")
+    assert "harness run small.yaml --profile quick" in planned.stdout
+    assert "bad" not in planned.stdout
+
+
+def test_a_profile_that_does_not_exist_and_two_at_once_are_refused(folder: Path) -> None:
+    none = harness(folder, "run", "small.yaml", "--profile", "fast")
+    assert none.returncode == 2
+    assert "the suite has no profile 'fast'; it has none; leave --profile out" in none.stderr
+    two = harness(folder, "run", "small.yaml", "--profile", "fast", "--quick")
+    assert two.returncode == 2
+    assert "--quick is --profile quick; name one profile only" in two.stderr
+
+
 def test_quiet_prints_the_table_and_the_paths_only(folder: Path) -> None:
     ran = harness(folder, "run", "small.yaml", "-q")
     assert ran.returncode == 0

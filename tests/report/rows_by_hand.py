@@ -6,15 +6,18 @@ from typing import Any
 
 import pandas as pd
 
+from harness.execution import COLUMNS as EXECUTION_COLUMNS
 from harness.frame import COLUMNS
+from harness.kept import COLUMNS as QUALITY_COLUMNS
+from harness.reasons import COLUMNS as WHY_COLUMNS
 from harness.roofline import COLUMNS as ROOFLINE_COLUMNS
 
 NONE = dict.fromkeys(
     [
         *(c.name for c in COLUMNS),
         *ROOFLINE_COLUMNS,
-        *("quality", "quality_low", "quality_high", "quality_n", "quality_change", "quality_verdict"),
-        *("quality_n_needed", "quality_flips", "quality_change_low", "quality_change_high"),
+        *("quality", "quality_low", "quality_high", "quality_n"),
+        *(*QUALITY_COLUMNS, *EXECUTION_COLUMNS, *WHY_COLUMNS),
         *(f"latency_{p}{side}_s" for p in ("p50", "p95", "p99") for side in ("", "_low", "_high")),
         *("throughput_per_s", "throughput_low_per_s", "throughput_high_per_s"),
         *(f"alone_p50{side}_s" for side in ("", "_low", "_high")),

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from harness.report.page import write_report
+from harness.store import read_run
+from tests.executed_run import executed_run
 from tests.report.test_page import hostile, stored
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
@@ -33,6 +35,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     return {
         "plain": write_report(stored(folder / "plain"), folder / "plain.html"),
+        "executed": write_report(read_run(executed_run(folder / "run-1")), folder / "executed.html"),
         "hostile": write_report(hostile(folder / "hostile"), folder / "hostile.html"),
     }
 
@@ -61,7 +64,7 @@ class Watched:
             self.faults.append(f"request: {request.url[:100]}")
 
 
-@pytest.mark.parametrize("kind", ["plain", "hostile"])
+@pytest.mark.parametrize("kind", ["plain", "executed", "hostile"])
 @pytest.mark.parametrize(("width", "theme"), SCREENS)
 def test_the_page_is_quiet_and_fits(browser: Any, reports: dict[str, Path], kind: str, width: int, theme: str) -> None:
     watched = Watched(browser, reports[kind], width, theme)
@@ -97,9 +100,10 @@ def test_every_chart_is_drawn_within_its_frame_in_the_theme_s_colors(
     page.context.close()
 
 
+@pytest.mark.parametrize("kind", ["plain", "executed"])
 @pytest.mark.parametrize("width", [360, 1600])
-def test_no_label_of_a_chart_is_clipped(browser: Any, reports: dict[str, Path], width: int) -> None:
-    page = Watched(browser, reports["plain"], width, "light").page
+def test_no_label_of_a_chart_is_clipped(browser: Any, reports: dict[str, Path], kind: str, width: int) -> None:
+    page = Watched(browser, reports[kind], width, "light").page
     for plot in page.query_selector_all(".plot"):
         frame = plot.bounding_box()
         for text in plot.query_selector_all("svg text"):

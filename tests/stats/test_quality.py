@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from harness.stats.quality import Kept, QualityVerdict, Scores, mean_score, quality_verdict
+from harness.stats.quality import Kept, QualityVerdict, Scores, mcnemar, mean_score, quality_verdict
 
 LAW = settings(max_examples=80, deadline=None, derandomize=True)
 
@@ -203,3 +203,31 @@ def test_a_drop_of_exactly_the_margin_is_seldom_called_kept() -> None:
     verdicts = [verdict_of(int((f > 0).sum()), int((f < 0).sum()), 400, margin=0.02).verdict for f in flips]
     assert sum(v is Kept.KEPT for v in verdicts) <= 25
     assert sum(v is Kept.LOST for v in verdicts) <= 25
+
+
+@pytest.mark.parametrize(
+    ("gained", "dropped", "p"),
+    # By hand, 2 times the tail of a fair coin: 2 (1 + 5) / 32, 2 (1 + 10 + 45 + 120) / 1024 and capped at 1.
+    [(0, 0, 1.0), (1, 4, 0.375), (0, 5, 0.0625), (3, 7, 0.34375), (5, 5, 1.0), (0, 1, 1.0)],
+)
+def test_mcnemars_exact_p_is_that_of_a_fair_coin(gained: int, dropped: int, p: float) -> None:
+    assert mcnemar(gained, dropped) == pytest.approx(p)
+    assert mcnemar(dropped, gained) == pytest.approx(p)
+    assert verdict_of(gained, dropped, 60, 0.01).mcnemar_p == pytest.approx(p)
+
+
+def test_a_test_of_difference_and_a_test_against_the_margin_are_two_questions() -> None:
+    # Surely different, and surely by less than the margin.
+    result = verdict_of(gained=0, dropped=12, n=5000, margin=0.01)
+    assert result.verdict is Kept.KEPT
+    assert result.mcnemar_p is not None
+    assert result.mcnemar_p < 0.001
+
+
+def test_graded_scores_are_resampled_in_pairs_and_few_of_them_get_students_t() -> None:
+    rng = np.random.default_rng(4)
+    scores = rng.uniform(0.9, 1.0, 200)
+    many = quality_verdict(scores, scores - 0.001 * rng.random(200), 0.01)
+    assert (many.method, many.verdict, many.mcnemar_p) == ("paired bootstrap", Kept.KEPT, None)
+    assert many.high - many.low < 0.0002  # of the pairs' differences, not of the scores
+    assert quality_verdict(scores[:19], scores[:19] - 0.001, 0.01).method == "paired t"

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.backends import BACKENDS
+from harness.backends.base import LowerRequest
 from harness.errors import InvalidOutputError, UnsupportedError
 from harness.openvino_files import read_settings
 from harness.passes import PASSES, nncf_quantize
@@ -82,6 +84,14 @@ class TestOpenVino:
         session = load("openvino", directory)
         assert session.executed()["precision"] == "int8"
         assert 0 < tiny.error(session) < 0.05
+
+    def test_a_layer_behind_a_pooling_of_integers_counts(self, tmp_path, digits, network, context):
+        names = digits.input_names, digits.output_names
+        request = LowerRequest(digits.data("test").batch(context.batch_size), *names, tmp_path, {})
+        BACKENDS.get("openvino").lower(network, request)
+        change = Static().apply_lowered("openvino", tmp_path, context)
+        assert (change.layers, change.of) == (4, 4)
+        assert change.detail == "4 of 4 Convolution/MatMul quantized, ranges by minmax over 256 examples"
 
     def test_only_what_has_attention_is_quantized_as_a_transformer(self, case, copy_of, tmp_path):
         details = {}

@@ -80,17 +80,10 @@ class OnnxRuntimeBackend(Backend):
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import InvalidGraph, NotImplemented  # noqa: A004
 
-        levels = onnxruntime.GraphOptimizationLevel
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = session.threads
         options.inter_op_num_threads = 1
-        options.graph_optimization_level = {
-            "all": levels.ORT_ENABLE_ALL,
-            "layout": levels.ORT_ENABLE_LAYOUT,
-            "extended": levels.ORT_ENABLE_EXTENDED,
-            "basic": levels.ORT_ENABLE_BASIC,
-            "disable": levels.ORT_DISABLE_ALL,
-        }[self.option(session.options, "graph_optimization")]
+        options.graph_optimization_level = _level(onnxruntime, self.option(session.options, "graph_optimization"))
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
@@ -145,6 +138,17 @@ class OnnxRuntimeSession(Session):
         # Token ids go in and scores come out: the number format is that of the first floating-point tensor.
         declared = [item.type for item in (*self._session.get_inputs(), *self._session.get_outputs())]
         return next((_FORMATS[name] for name in declared if name in _FORMATS), "integers")
+
+
+def _level(onnxruntime: Any, name: str) -> Any:
+    """Return ONNX Runtime's constant for a level; raises UnsupportedError where its version has none."""
+    constant = "ORT_DISABLE_ALL" if name == "disable" else f"ORT_ENABLE_{name.upper()}"
+    level = getattr(onnxruntime.GraphOptimizationLevel, constant, None)
+    if level is None:
+        raise UnsupportedError(
+            f"ONNX Runtime {onnxruntime.__version__} has no level {name}: pip install -U onnxruntime"
+        )
+    return level
 
 
 def _process_threads() -> int:

@@ -288,8 +288,11 @@ def inner_tensors(tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
 def precision_of(module: torch.nn.Module) -> str:
     """Return the number formats of a module's floating-point parameters, such as ``float32``.
 
-    Where there are quantized ones, of its matrices alone: the biases of INT8 layers always are float32.
+    Where there are quantized ones, of its matrices alone: the biases of INT8 layers always are float32. A module
+    that casts at every call says in ``computes`` what it casts to.
     """
+    if told := getattr(module, "computes", ""):
+        return str(told)
     parameters = [p for p in module.parameters() if p.is_floating_point()]
     if any(_quantized_format(p) for p in parameters):
         parameters = [p for p in parameters if p.ndim > 1]

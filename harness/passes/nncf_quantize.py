@@ -23,7 +23,11 @@ _WEIGHTED = (
     "Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData", "LSTMSequence",
     "MatMul",
 )  # fmt: skip
-_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
+# They hand on numbers as they are, so what comes out of integers stays integers.
+_MOVES = (
+    "Concat", "Gather", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "StridedSlice", "Transpose", "Unsqueeze",
+    "VariadicSplit",
+)  # fmt: skip
 _RESTORES = ("Convert", "Multiply", "Subtract")  # what turns integer weights into the numbers they stand for
 _INTEGERS = {"u8": 8, "i8": 8, "u4": 4, "i4": 4}
 CHECKED_BATCHES = 4  # on which two ways to quantize are compared

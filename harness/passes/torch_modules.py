@@ -30,12 +30,16 @@ class CastModule(nn.Module):
 
 
 class AutocastModule(nn.Module):
-    """A module under torch.amp.autocast on its own device; floating outputs are float32."""
+    """A module under torch.amp.autocast on its own device; floating outputs are float32.
+
+    ``computes`` tells a backend the format of the products, which the parameters' format does not.
+    """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.module = module
         self.dtype = dtype
+        self.computes = str(dtype).removeprefix("torch.")
 
     def extra_repr(self) -> str:
         """Return the format, which tells two such modules apart."""

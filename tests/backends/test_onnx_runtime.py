@@ -111,3 +111,41 @@ def test_a_quantized_model_is_told_as_int8(lowered, tmp_path):
     model.producer_name = "onnx.quantize"  # as ONNX Runtime's quantizer signs it
     onnx.save(model, str(tmp_path / "model.onnx"))
     assert BACKEND.load(tmp_path, SessionOptions(1, {})).executed()["precision"] == "int8"
+
+
+def test_a_model_that_tells_its_precision_is_believed(lowered, tmp_path):
+    model = onnx.load(str(lowered(BACKEND) / "model.onnx"))
+    onnx.helper.set_model_props(model, {"harness.precision": "int4 weights, int8"})
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    assert BACKEND.load(tmp_path, SessionOptions(1, {})).executed()["precision"] == "int4 weights, int8"
+
+
+class BFloat16Layer(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer.bfloat16()
+
+    def forward(self, x):
+        return self.layer(x.bfloat16()).float()
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Linear(8, 4), torch.nn.Conv2d(1, 4, 3)], ids=["linear", "convolution"])
+def test_bfloat16_still_has_no_kernels_as_the_cast_says(request_for, layer):
+    from harness.passes import PASSES
+
+    assert "no bfloat16 kernels" in PASSES.get("cast.bfloat16").unsupported_on("onnxruntime")
+    request = request_for()
+    BACKEND.lower(BFloat16Layer(layer), request)
+    with pytest.raises(UnsupportedError, match="ONNX Runtime refuses the model"):
+        BACKEND.load(request.directory, SessionOptions(1, {}))
+
+
+def test_a_level_that_an_older_version_lacks_is_unsupported_with_the_remedy(lowered, monkeypatch):
+    import onnxruntime
+
+    class Old:
+        ORT_ENABLE_ALL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+
+    monkeypatch.setattr(onnxruntime, "GraphOptimizationLevel", Old)
+    with pytest.raises(UnsupportedError, match="has no level layout: pip install -U onnxruntime"):
+        BACKEND.load(lowered(BACKEND), SessionOptions(1, {"graph_optimization": "layout"}))

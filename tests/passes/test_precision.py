@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from harness.backends.torch_eager import precision_of
 from harness.errors import InvalidOutputError, UnsupportedError
 from harness.openvino_files import read_settings
 from harness.passes import PASSES, onnx_float16
@@ -88,6 +89,7 @@ def test_float16_is_another_format_than_bfloat16_behind_the_same_border(network,
 def test_autocast_keeps_the_weights_and_computes_products_in_fewer_bits(network, context, digits, dtype, bound):
     module, _ = Autocast(dtype=dtype).apply_module(network, context)
     assert {p.dtype for p in module.parameters()} == {torch.float32}
+    assert precision_of(module) == dtype
     inputs = torch.from_numpy(digits.data("test").batch(8)[0])
     with torch.inference_mode():
         outputs, reference = module(inputs), network(inputs)

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harness.backends import BACKENDS
+from harness.backends.base import LowerRequest
 from harness.errors import InvalidOutputError, UnsupportedError
 from harness.openvino_files import read_settings
 from harness.passes import PASSES, nncf_quantize
@@ -41,7 +43,10 @@ def test_of_a_transformer_only_inputs_of_products_are_rounded(case, copy_of):
     directory = copy_of(tiny, "onnxruntime")
     Static().apply_lowered("onnxruntime", directory, tiny.context)
     graph = onnx.load(str(directory / "model.onnx")).graph
-    rounded = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+    looked_up = made_by(graph, "Gather")  # its integers are those of the table, nothing is rounded again
+    integers = {n.output[0] for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] not in looked_up}
+    rounded = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in integers}
+    assert rounded
     readers = {n.op_type for n in graph.node if rounded & set(n.input)}
     assert readers <= {"MatMul", "Gemm"}
     assert not any(n.input[0] in made_by(graph, "MatMul", "Gemm") for n in graph.node if n.op_type == "QuantizeLinear")
@@ -79,6 +84,14 @@ class TestOpenVino:
         session = load("openvino", directory)
         assert session.executed()["precision"] == "int8"
         assert 0 < tiny.error(session) < 0.05
+
+    def test_a_layer_behind_a_pooling_of_integers_counts(self, tmp_path, digits, network, context):
+        names = digits.input_names, digits.output_names
+        request = LowerRequest(digits.data("test").batch(context.batch_size), *names, tmp_path, {})
+        BACKENDS.get("openvino").lower(network, request)
+        change = Static().apply_lowered("openvino", tmp_path, context)
+        assert (change.layers, change.of) == (4, 4)
+        assert change.detail == "4 of 4 Convolution/MatMul quantized, ranges by minmax over 256 examples"
 
     def test_only_what_has_attention_is_quantized_as_a_transformer(self, case, copy_of, tmp_path):
         details = {}

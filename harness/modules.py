@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.backends.base import Arrays, as_arrays
-from harness.backends.torch_eager import inner_tensors, to_arrays
+from harness.backends.tensor_formats import inner_tensors
+from harness.backends.torch_eager import to_arrays
 from harness.cache import hash_file
 from harness.errors import UnsupportedError
 from harness.onnx_inputs import open_session, run_session

@@ -58,7 +58,7 @@ def format_of(record: Record, work: Work) -> str:
     As its runtime says; where that is no single floating or integer format (a mixture, or a declared input of token
     numbers), that of most of its weights.
     """
-    said = str(record.actual.get("precision", ""))
+    said = str(record.actual.get("precision", "")).partition(" ")[0]  # "bfloat16 autocast", "float32 with int8 weights"
     return said if said in ("float32", "bfloat16", "float16", "int8") else work.weight_format
 
 

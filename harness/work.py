@@ -20,7 +20,8 @@ from typing import Any
 
 from harness.backends.base import Arrays
 from harness.backends.compiled import DESCRIPTION_FILE, read_compiled
-from harness.backends.torch_eager import inner_tensors, to_arrays
+from harness.backends.tensor_formats import inner_tensors
+from harness.backends.torch_eager import to_arrays
 from harness.onnx_files import MODEL_FILE
 from harness.onnx_inputs import open_session, run_session
 from harness.onnx_work import NotCountable, count_graph, graph_weights

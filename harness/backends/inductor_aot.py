@@ -9,7 +9,8 @@ from typing import Any
 from harness.backends.aoti_package import constant_bytes, integer_kernels, wrapper_source
 from harness.backends.base import Arrays, LowerRequest, Session, first_line, raise_if_out_of_memory
 from harness.backends.compiled import Compiled
-from harness.backends.torch_eager import inner_tensors, precision_of, thread_facts, to_arrays
+from harness.backends.tensor_formats import inner_tensors, precision_of
+from harness.backends.torch_eager import thread_facts, to_arrays
 from harness.errors import InvalidOutputError, UnsupportedError
 from harness.exported import computing_layers, integer_layers
 from harness.schema import Step

@@ -17,7 +17,8 @@ from typing import Any
 
 from harness.backends.base import Arrays, LowerRequest, Session, raise_if_out_of_memory
 from harness.backends.compiled import Compiled
-from harness.backends.torch_eager import MODULE_FILE, precision_of, thread_facts, to_arrays
+from harness.backends.tensor_formats import precision_of
+from harness.backends.torch_eager import MODULE_FILE, thread_facts, to_arrays
 from harness.errors import InvalidOutputError
 from harness.schema import Step
 

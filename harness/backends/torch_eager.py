@@ -20,6 +20,7 @@ from harness.backends.base import (
     raise_if_out_of_memory,
 )
 from harness.backends.profiles.torch_profiler import profile_torch
+from harness.backends.tensor_formats import precision_of
 from harness.errors import UnsupportedError
 from harness.schema import Execution, Unmeasured
 from harness.zoo import Form
@@ -268,43 +269,3 @@ def _to_array(tensor: torch.Tensor) -> Any:
     if tensor.dtype is torch.bfloat16:
         tensor = tensor.float()
     return np.ascontiguousarray(tensor.cpu().numpy())
-
-
-def inner_tensors(tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the plain tensors that hold a tensor's content, with what tells them apart.
-
-    A quantized tensor is a subclass that stands for float32 and keeps integers, scales and settings inside.
-    """
-    flatten = getattr(tensor, "__tensor_flatten__", None)
-    if flatten is None:
-        yield "", tensor
-        return
-    names, settings = flatten()
-    for name in names:
-        for part, inner in inner_tensors(getattr(tensor, name)):
-            yield f".{name}{part}{settings}", inner
-
-
-def precision_of(module: torch.nn.Module) -> str:
-    """Return the number formats of a module's floating-point parameters, such as ``float32``.
-
-    Where there are quantized ones, of its matrices alone: the biases of INT8 layers always are float32. A module
-    that casts at every call says in ``computes`` what it casts to.
-    """
-    if told := getattr(module, "computes", ""):
-        return str(told)
-    parameters = [p for p in module.parameters() if p.is_floating_point()]
-    if any(_quantized_format(p) for p in parameters):
-        parameters = [p for p in parameters if p.ndim > 1]
-    names = {_quantized_format(p) or str(p.dtype).removeprefix("torch.") for p in parameters}
-    return "+".join(sorted(names)) or "no parameters"
-
-
-def _quantized_format(parameter: torch.Tensor) -> str:
-    """Return the format of torchao's tensors, which call themselves float32; empty for a plain tensor."""
-    kind = type(parameter).__name__
-    if not kind.startswith("Int"):
-        return ""
-    if getattr(parameter, "act_quant_kwargs", None) is not None:
-        return "int8"  # activations are quantized too
-    return "int4 weights" if kind.startswith("Int4") else "int8 weights"

@@ -39,7 +39,7 @@ class AutocastModule(nn.Module):
         super().__init__()
         self.module = module
         self.dtype = dtype
-        self.computes = str(dtype).removeprefix("torch.")
+        self.autocast = str(dtype).removeprefix("torch.")  # a backend reads it to say what it computes in
 
     def extra_repr(self) -> str:
         """Return the format, which tells two such modules apart."""

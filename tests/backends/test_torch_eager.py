@@ -5,7 +5,8 @@ import pytest
 
 from harness.backends import BACKENDS
 from harness.backends.base import SessionOptions
-from harness.backends.torch_eager import precision_of, to_arrays
+from harness.backends.tensor_formats import precision_of
+from harness.backends.torch_eager import to_arrays
 
 torch = pytest.importorskip("torch")
 BACKEND = BACKENDS.get("torch")

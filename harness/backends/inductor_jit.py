@@ -28,7 +28,11 @@ _RESUMED = "torch_dynamo_resume_in_"
 
 
 def compile_later(module: Any, request: LowerRequest, *, freezing: bool) -> Compiled:
-    """Keep the module, compile it once, and keep what the compiler cached; say how often it returned to Python."""
+    """Keep the module, compile it once, and keep what the compiler cached; say how often it returned to Python.
+
+    To be called in a process that has compiled nothing ahead of time: that changes the keys of the cache, and a
+    measured process would find nothing.
+    """
     import torch
 
     settings = Compiled("just-in-time", request.threads, precision_of(module), freezing)
@@ -130,6 +134,8 @@ class JitSession(Session):
     def close(self) -> None:
         """Delete the copy of the cache."""
         if self._cache is not None:
+            if os.environ.get(_CACHE_VARIABLE) == self._cache.name:
+                del os.environ[_CACHE_VARIABLE]  # else torch makes the folder again
             self._cache.cleanup()
 
     def _require_settings(self) -> None:

@@ -56,7 +56,7 @@ def weight_only_int4(name: str, module: Any, group_size: int, *, compute: str) -
         return bool(layer.in_features % group_size == 0 and layer.out_features % _INT4_ROWS == 0)
 
     config = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
-    left = f"the rest do not divide into groups of {group_size} inputs and {_INT4_ROWS} outputs"
+    left = f"they do not divide into groups of {group_size} inputs and {_INT4_ROWS} outputs"
     return _quantized(name, module, config, fits, left)
 
 
@@ -77,10 +77,11 @@ def _quantized(name: str, module: Any, config: Any, fits: Callable[[Any], bool],
 
     changed = copy.deepcopy(module).eval().requires_grad_(False)
     linears = [layer for layer in changed.modules() if _is_linear(layer)]
-    of = len(linears) + sum(isinstance(layer, torch.nn.modules.conv._ConvNd) for layer in changed.modules())
-    chosen = {id(layer) for layer in linears if fits(layer) and type(layer.weight.data) is torch.Tensor}
+    of = len(linears) + sum(map(_other_products, changed.modules()))
+    plain = [layer for layer in linears if type(layer.weight.data) is torch.Tensor]
+    chosen = {id(layer) for layer in plain if fits(layer)}
     if not chosen:
-        why = "no Linear layer" if not linears else left or "its Linear layers are quantized already"
+        why = "no Linear layer" if not linears else left if plain else "its Linear layers are quantized already"
         raise InvalidOutputError(f"{name} changed nothing: 0 of {of} layers quantized, {why}")
     quantize_(changed, config, filter_fn=lambda layer, _: id(layer) in chosen)
     for layer in changed.modules():
@@ -88,6 +89,15 @@ def _quantized(name: str, module: Any, config: Any, fits: Callable[[Any], bool],
         vars(layer).pop("extra_repr", None)
     detail = f"{len(chosen)} of {of} layers quantized (Linear only)"
     return changed, Change(detail, len(chosen), of)
+
+
+def _other_products(layer: Any) -> int:
+    """Return how many products with weights a layer makes that torchao leaves alone."""
+    import torch
+
+    if isinstance(layer, torch.nn.MultiheadAttention):
+        return 2 if layer._qkv_same_embed_dim else 4
+    return int(isinstance(layer, (torch.nn.modules.conv._ConvNd, torch.nn.RNNBase)))
 
 
 def _is_linear(layer: Any) -> bool:

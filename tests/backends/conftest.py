@@ -56,10 +56,10 @@ def request_for(digits, tmp_path):
     return make
 
 
-def request_of(digits, directory, batch_size=8, *, options=None, threads=1):
+def request_of(digits, directory, batch_size=8, *, options=None, threads=1, **changes):
     batch = digits.data("test").batch(batch_size)
     names = digits.input_names, digits.output_names
-    return LowerRequest(batch, *names, directory, options or {}, threads)
+    return LowerRequest(batch, *names, directory, options or {}, threads, **changes)
 
 
 @pytest.fixture

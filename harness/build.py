@@ -214,7 +214,7 @@ class Builder:
                 "place": self._place(),
                 "seed": self.seed,
                 "passes": [_identity(p) for p in passes],
-                "versions": {k: v for k, v in self.versions.items() if k in self._training_versions()},
+                "versions": {k: v for k, v in self.versions.items() if k in self._training_versions(passes)},
                 "cpu": cpu_flags(),
             }
         )
@@ -377,11 +377,14 @@ class Builder:
         """Return where a user's classes live, because a pickle names it; None where their names are fixed."""
         return self._code() if self.trial.source and self.model.form == "torch" else None
 
-    def _training_versions(self) -> set[str]:
+    def _training_versions(self, passes: list[Pass]) -> set[str]:
+        """Return the distributions that a module stage depends on, those of later passes left out.
+
+        Otherwise a quantizer's package would make another model of the one that all variants share.
+        """
         names = {"torch", *self.model.packages}
-        for item in self.passes:
-            if item in self._at("module"):
-                names |= set(item.distributions_on(self.trial.backend))
+        for item in passes:
+            names |= set(item.distributions_on(self.trial.backend))
         return names
 
     def _versions(self) -> dict[str, str]:

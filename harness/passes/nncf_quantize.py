@@ -131,17 +131,21 @@ def _quantized(
         more["overflow_fix"] = advanced.OverflowFix.DISABLE
     if smooth is False:
         more["smooth_quant_alphas"] = advanced.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+    settings: dict[str, Any] = {
+        "subset_size": len(batches),
+        "target_device": nncf.TargetDevice.CPU,
+        "model_type": None if smooth is None else nncf.ModelType.TRANSFORMER,
+        # Symmetric weights in both; activations with a zero point in the first, without one in the second.
+        "preset": nncf.QuantizationPreset.MIXED if activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE,
+        "advanced_parameters": advanced.AdvancedQuantizationParameters(**more),
+    }
     try:
-        return nncf.quantize(
-            _read(directory),
-            nncf.Dataset(batches),
-            subset_size=len(batches),
-            target_device=nncf.TargetDevice.CPU,
-            model_type=None if smooth is None else nncf.ModelType.TRANSFORMER,
-            # Symmetric weights in both; activations with a zero point in the first, without one in the second.
-            preset=nncf.QuantizationPreset.MIXED if activations == "uint8" else nncf.QuantizationPreset.PERFORMANCE,
-            advanced_parameters=advanced.AdvancedQuantizationParameters(**more),
-        )
+        try:
+            return nncf.quantize(_read(directory), nncf.Dataset(batches), **settings)
+        except KeyError:
+            # NNCF 3.4 loses the weights of some lookups of BERT's on its way; without them it quantizes the rest.
+            lookups = nncf.IgnoredScope(types=["Gather"], validate=False)
+            return nncf.quantize(_read(directory), nncf.Dataset(batches), ignored_scope=lookups, **settings)
     except (RuntimeError, ValueError) as error:
         raise UnsupportedError(f"NNCF cannot quantize this model: {type(error).__name__}: {error}") from error
 
@@ -204,8 +208,9 @@ def _has_attention(model: Any) -> bool:
 def _after_moves(node: Any, side: int) -> Any:
     """Return what computes an input, seen through operators that only move numbers."""
     source = node.input_value(side).get_node()
-    while source.get_type_name() in _MOVES:
-        source = source.input_value(0).get_node()
+    while source.get_type_name() in (*_MOVES, "Select"):
+        # A masked softmax is exported as "0 where it is no number, else itself".
+        source = source.input_value(2 if source.get_type_name() == "Select" else 0).get_node()
     return source
 
 

@@ -41,7 +41,7 @@ class Fidelity(StrEnum):
 # Largest accepted relative error ‖y − y_ref‖₂ / ‖y_ref‖₂ per class; None: only finite and of the right shape.
 FIDELITY_BOUND: Mapping[Fidelity, float | None] = {
     Fidelity.RUNTIME: 1e-3,
-    Fidelity.PRECISION: 0.05,
+    Fidelity.PRECISION: 0.1,  # bfloat16 keeps 8 bits: 6 % were seen after the 20 layers of an untrained ResNet-18
     Fidelity.QUANTIZED: 0.5,
     Fidelity.QUALITY: None,
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from harness.artifacts import REFERENCE
 from harness.build import Builder
 from harness.cache import Cache
 from harness.errors import UnsupportedError
@@ -38,3 +40,13 @@ def test_where_a_file_lies_makes_no_other_artifact(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_ends_the_build_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"images is missing: fetch it"):
         key(tmp_path, "images")
+
+
+def test_small_batches_are_checked_on_several_calls(tmp_path: Path) -> None:
+    # One example whose outputs lie near zero would make any rounding a large relative error.
+    trial = replace(fake_trial(), batch_size=5)
+    built = Builder(trial, 0, Cache(tmp_path / "cache"), lambda step: None)
+    built.backend = type("Static", (type(built.backend),), {"static_batch": True})()
+    with np.load(built.build().directory / REFERENCE) as stored:
+        assert stored["input_0"].shape == stored["output_0"].shape == (7, 5, 4)
+        assert stored["examples"] == 35

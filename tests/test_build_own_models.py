@@ -341,8 +341,8 @@ def test_nested_outputs_come_from_the_lowered_model_in_the_same_order(folder: Pa
     edit(folder / "net.py", 'NAME = "nested"', "NAME = None")  # the exporter takes no text
     found = built(trial(folder, "nested", backend="onnxruntime"), folder.parent / "cache")
     with np.load(found.directory / REFERENCE) as stored:
-        expected = [stored[f"output_{i}"] for i in range(3)]
-        outputs = BACKENDS.get("onnxruntime").load(found.directory, SessionOptions(1, {}))((stored["input_0"],))
+        expected = [stored[f"output_{i}"][0] for i in range(3)]
+        outputs = BACKENDS.get("onnxruntime").load(found.directory, SessionOptions(1, {}))((stored["input_0"][0],))
     assert len(outputs) == 3
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(outputs, expected, strict=True))
 

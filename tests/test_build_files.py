@@ -10,6 +10,7 @@ import pytest
 from harness.build import Builder
 from harness.cache import Cache
 from harness.errors import UnsupportedError
+from harness.schema import PassSpec
 from tests.conftest import fake_trial
 
 
@@ -38,3 +39,11 @@ def test_where_a_file_lies_makes_no_other_artifact(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_ends_the_build_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"images is missing: fetch it"):
         key(tmp_path, "images")
+
+
+def test_a_model_is_not_trained_again_for_the_package_of_a_later_pass(tmp_path: Path) -> None:
+    def first_stage(*passes: PassSpec) -> str:
+        trial = replace(fake_trial(), backend="torch", model="digits-cnn", passes=passes)
+        return Builder(trial, 0, Cache(tmp_path / "cache"), lambda step: None)._stage_key([])
+
+    assert first_stage(PassSpec("quantize.dynamic-int8")) == first_stage()

@@ -12,6 +12,7 @@ from harness.artifacts import REFERENCE
 from harness.build import Builder
 from harness.cache import Cache
 from harness.errors import UnsupportedError
+from harness.schema import PassSpec
 from tests.conftest import fake_trial
 
 
@@ -50,3 +51,11 @@ def test_small_batches_are_checked_on_several_calls(tmp_path: Path) -> None:
     with np.load(built.build().directory / REFERENCE) as stored:
         assert stored["input_0"].shape == stored["output_0"].shape == (7, 5, 4)
         assert stored["examples"] == 35
+
+
+def test_a_model_is_not_trained_again_for_the_package_of_a_later_pass(tmp_path: Path) -> None:
+    def first_stage(*passes: PassSpec) -> str:
+        trial = replace(fake_trial(), backend="torch", model="digits-cnn", passes=passes)
+        return Builder(trial, 0, Cache(tmp_path / "cache"), lambda step: None)._stage_key([])
+
+    assert first_stage(PassSpec("quantize.dynamic-int8")) == first_stage()

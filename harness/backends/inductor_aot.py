@@ -91,12 +91,17 @@ class AheadSession(Session):
     """A loaded package: host arrays of the shapes it was compiled for in, host arrays out."""
 
     def __init__(self, directory: Path, compiled: Compiled) -> None:
-        import torch._inductor
+        import torch
+        from torch.export.pt2_archive._package import AOTICompiledModel
 
         self._torch = torch
         self._compiled = compiled
         try:
-            self._model = torch._inductor.aoti_load_package(str(directory / PACKAGE_FILE))
+            # What aoti_load_package ends in. Before, that compares the package's instruction set with this CPU's, which
+            # torch finds out by running the C++ compiler where there is one: seconds that are none of the package's.
+            # Here CPU flags are in the key of the artifact.
+            loader = torch._C._aoti.AOTIModelPackageLoader(str(directory / PACKAGE_FILE), "model", False, 1, -1)
+            self._model: Any = AOTICompiledModel(loader)
         except (RuntimeError, MemoryError) as error:
             raise_if_out_of_memory(error)
             raise

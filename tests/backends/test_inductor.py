@@ -29,11 +29,13 @@ def test_the_environment_keeps_the_compiler_to_one_process():
 
 
 @needs_compiler
-def test_the_package_runs_in_a_fresh_process_without_a_compiler(lowered, fresh_python):
+def test_the_package_runs_in_a_fresh_process_that_starts_no_compiler(lowered, fresh_python):
     code = f"""
-import os
-os.environ["PATH"] = "/nowhere"
+import os, subprocess
 import numpy as np
+import torch._inductor.package
+os.environ["PATH"] = "/nowhere"
+subprocess.Popen = None
 from pathlib import Path
 from harness.backends import BACKENDS
 from harness.backends.base import SessionOptions

@@ -110,6 +110,34 @@ class TestOpenVino:
         detail = Static().apply_lowered("openvino", directory, tiny.context).detail
         assert detail.endswith("as a transformer with no SmoothQuant (error 0.25, with SmoothQuant 0.5)")
 
+    def test_attention_is_seen_behind_the_guard_of_a_masked_softmax(self, tmp_path):
+        # As torch exports a masked softmax: 0 where it is no number, else itself.
+        nodes = [
+            node("Softmax", "x", "s"),
+            node("IsNaN", "s", "bad"),
+            node("Where", "bad zero s", "p"),
+            node("MatMul", "p v", "y"),
+        ]
+        inputs = [tensor("x", [4, 4]), tensor("v", [4, 4])]
+        path = save(tmp_path / "model.onnx", nodes, inputs, [tensor("y", [4, 4])], zero=np.float32(0))
+        openvino = pytest.importorskip("openvino")
+        assert nncf_quantize._has_attention(openvino.Core().read_model(path))
+
+    def test_lookups_whose_weights_nncf_loses_are_left_alone(self, case, copy_of, monkeypatch):
+        import nncf
+
+        tiny, whole, asked = case("perceptron"), nncf.quantize, []
+
+        def quantize(*arguments, **settings):
+            asked.append("ignored_scope" in settings)
+            if not asked[-1]:
+                raise KeyError("351 node_embedding_1")
+            return whole(*arguments, **settings)
+
+        monkeypatch.setattr(nncf, "quantize", quantize)
+        change = Static().apply_lowered("openvino", copy_of(tiny, "openvino"), tiny.context)
+        assert (asked, change.layers) == ([False, True], 3)
+
     def test_percentiles_are_a_choice_and_entropy_is_refused_with_the_remedy(self, case, copy_of):
         tiny = case("perceptron")
         directory = copy_of(tiny, "openvino")

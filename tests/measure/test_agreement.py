@@ -121,7 +121,12 @@ def test_top1_agreement_refuses_outputs_that_are_no_class_scores() -> None:
 
 def test_what_a_metric_is_held_against_is_said() -> None:
     against = {name: METRICS.get(name).against for name in METRICS}
-    assert against == {"accuracy": "targets", "top1-agreement": "reference", "cosine-agreement": "reference"}
+    assert against == {
+        "accuracy": "targets",
+        "roc-auc": "targets",
+        "top1-agreement": "reference",
+        "cosine-agreement": "reference",
+    }
     assert COSINE.predict((np.ones((2, 3)),)) is None
 
 

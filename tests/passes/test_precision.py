@@ -89,7 +89,7 @@ def test_float16_is_another_format_than_bfloat16_behind_the_same_border(network,
 def test_autocast_keeps_the_weights_and_computes_products_in_fewer_bits(network, context, digits, dtype, bound):
     module, _ = Autocast(dtype=dtype).apply_module(network, context)
     assert {p.dtype for p in module.parameters()} == {torch.float32}
-    assert precision_of(module) == dtype
+    assert precision_of(module) == f"{dtype} autocast"
     inputs = torch.from_numpy(digits.data("test").batch(8)[0])
     with torch.inference_mode():
         outputs, reference = module(inputs), network(inputs)

@@ -116,9 +116,10 @@ def test_an_unavailable_backend_says_how_to_get_it(folder: Path) -> None:
 def test_a_second_run_uses_the_cache_and_says_so(script: Path, folder: Path) -> None:
     second = run_harness(script, "run", "short.yaml", "--force", "--results", "again", cwd=folder)
     assert second.returncode == 0, second.stderr
-    assert second.stdout.count("cached, no build") == 5
     frame = harness.load(folder / "again")
-    assert frame[frame["status"] == "ok"]["build_cached"].all()
+    built = frame[frame["status"] == "ok"]  # with OpenVINO where it is installed
+    assert built["build_cached"].all()
+    assert second.stdout.count("cached, no build") == len(built) >= 5
 
 
 def test_show_prints_the_run_again(script: Path, folder: Path) -> None:

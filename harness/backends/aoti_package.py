@@ -17,11 +17,15 @@ _CALL = re.compile(r"\baoti_torch_(?:cpu|mkldnn|cuda)_+([a-z0-9_]+?)(?:_tensor|_
 _CONSTANT = re.compile(r"constants_info_\[(\d+)\]\.(?:dtype = [^;]*?dtype_(?P<format>\w+)|data_size = (?P<bytes>\d+));")
 
 
-def wrapper_source(package: Path) -> str:
-    """Return the C++ of the function that calls the kernels."""
+def packaged_code(package: Path) -> tuple[str, str]:
+    """Return the C++ of the function that calls the kernels, and of the generated loops; empty where it has none."""
     with zipfile.ZipFile(package) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".wrapper.cpp"))
-        return "\n".join(archive.read(name).decode() for name in names)
+        names = sorted(archive.namelist())
+        wrapper, loops = (
+            "\n".join(archive.read(name).decode() for name in names if name.endswith(ending))
+            for ending in (".wrapper.cpp", ".kernel.cpp")
+        )
+    return wrapper, loops
 
 
 def kernel_calls(source: str) -> Counter[str]:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.backends.aoti_package import constant_bytes, integer_kernels, wrapper_source
+from harness.backends.aoti_package import constant_bytes, integer_kernels, packaged_code
 from harness.backends.base import Arrays, LowerRequest, Session, first_line, raise_if_out_of_memory
 from harness.backends.compiled import Compiled
 from harness.backends.tensor_formats import inner_tensors, precision_of
@@ -46,7 +46,7 @@ def compile_ahead(module: Any, program: Any, request: LowerRequest, freezing: bo
             raise_if_out_of_memory(error)
             raise UnsupportedError(f"Inductor cannot compile this program: {first_line(error)}") from error
     request.note(Step("compile", time.perf_counter() - began, "ahead of time"))
-    source = wrapper_source(request.directory / PACKAGE_FILE)
+    source, _ = packaged_code(request.directory / PACKAGE_FILE)
     layers, kernels = len(computing_layers(program.graph)), integer_kernels(source)
     compiled = Compiled(
         mode="ahead-of-time",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from harness.environment import cpu_flags
@@ -57,7 +58,8 @@ def weight_only_int4(name: str, module: Any, group_size: int, *, compute: str) -
 
     config = PrototypeInt4WeightOnlyConfig(group_size=group_size, set_inductor_config=False)
     left = f"they do not divide into groups of {group_size} inputs and {_INT4_ROWS} outputs"
-    return _quantized(name, module, config, fits, left)
+    changed, change = _quantized(name, module, config, fits, left)
+    return changed, replace(change, detail=f"{change.detail}, with zero points: this kernel has no symmetric INT4")
 
 
 def _require_own_format(name: str, compute: str) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import zipfile
 
-from harness.backends.aoti_package import constant_bytes, integer_kernels, kernel_calls, wrapper_source
+from harness.backends.aoti_package import constant_bytes, integer_kernels, kernel_calls, packaged_code
 
 WRAPPER = """
     constants_info_[0].name = "bias";
@@ -34,4 +34,4 @@ def test_the_code_is_read_from_the_package(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.pt2", "w") as archive:
         archive.writestr("model/data/abc.wrapper.cpp", WRAPPER)
         archive.writestr("model/data/abc.kernel.cpp", "aoti_torch_cpu__qlinear_pointwise_tensor(")
-    assert wrapper_source(tmp_path / "model.pt2") == WRAPPER
+    assert packaged_code(tmp_path / "model.pt2")[0] == WRAPPER

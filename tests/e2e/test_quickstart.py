@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -103,14 +102,6 @@ def test_int8_on_onnxruntime_is_faster_than_eager_torch(folder: Path) -> None:
 def test_the_measured_onnxruntime_process_is_lean(folder: Path) -> None:
     frame = harness.load(folder / "results").set_index("trial")
     assert frame.loc["onnxruntime", "memory_floor_bytes"] < 0.6 * frame.loc["torch", "memory_floor_bytes"]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is not None, reason="openvino is installed here")
-def test_an_unavailable_backend_says_how_to_get_it(folder: Path) -> None:
-    frame = harness.load(folder / "results").set_index("trial")
-    assert frame.loc["openvino", "status"] == "unsupported"
-    assert "pip install" in frame.loc["openvino", "reason"]
-    assert "openvino not installed" in (folder / "first.txt").read_text()
 
 
 def test_a_second_run_uses_the_cache_and_says_so(script: Path, folder: Path) -> None:

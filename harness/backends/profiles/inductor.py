@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import statistics
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.backends.aoti_package import packaged_code
 from harness.backends.base import Arrays, Session
 from harness.backends.profiles import Kind, Run, Watched, by_count, timed_execution, wider
 from harness.backends.profiles.torch_profiler import COMPUTE, MOST_CALLS, SOURCE, profile_torch, watch_torch
@@ -55,7 +55,7 @@ def profile_inductor(package: Path, session: Session, batches: Sequence[Arrays],
     if executed.get("mode") == "just-in-time":
         breaks, recompiles = executed.get("graph_breaks"), executed.get("recompiles")
         return profile_torch(session.timed, batches, calls, graph_breaks=breaks, recompiles=recompiles)
-    wrapper, kernels = read_package(package)
+    wrapper, kernels = packaged_code(package)
     runs = tuple(runs_of(wrapper, kernels))
     if not runs:
         return Unmeasured(f"{package.name} holds no code that shows its calls")
@@ -81,17 +81,6 @@ def _share_seen(watched: Watched) -> float:
     """Return the share of a plain call that the profiler's operators account for, at most 1."""
     inside = statistics.median(sum(run.seconds for run in runs) for runs in watched.calls)
     return min(1.0, inside / statistics.median(watched.plain_s))
-
-
-def read_package(package: Path) -> tuple[str, str]:
-    """Return the C++ text of a package's wrapper and of its generated loops; empty where it carries none."""
-    with zipfile.ZipFile(package) as archive:
-        names = sorted(archive.namelist())
-        wrapper, kernels = (
-            "\n".join(archive.read(name).decode() for name in names if name.endswith(ending))
-            for ending in (".wrapper.cpp", ".kernel.cpp")
-        )
-    return wrapper, kernels
 
 
 def runs_of(wrapper: str, kernels: str) -> Iterator[Run]:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from harness.backends import BACKENDS
+from harness.backends.aoti_package import packaged_code
 from harness.backends.base import LowerRequest, SessionOptions
 from harness.backends.profiles import by_count, inductor
-from harness.backends.profiles.inductor import missing_int8, profile_inductor, read_package, runs_of
+from harness.backends.profiles.inductor import missing_int8, profile_inductor, runs_of
 from harness.backends.torch_eager import TorchSession
 from harness.schema import Execution, Unmeasured
 
@@ -99,7 +100,7 @@ def test_a_package_without_its_code_is_not_guessed_at(tmp_path):
 
 
 def test_the_wrapper_and_the_loops_are_found_in_the_package(package):
-    wrapper, kernels = read_package(package / "model.pt2")
+    wrapper, kernels = packaged_code(package / "model.pt2")
     assert "AOTInductorModel::run_impl" in wrapper
     assert "cpp_fused" in kernels
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import yaml
 
+from harness.blocks import calls_for
 from harness.schema import InputSpec
-from harness.suite import SYNTHETIC, ModelEntry
+from harness.suite import SYNTHETIC, Measure, ModelEntry
 
 REPLICATES = 5
 MOST_ROUNDS, FEWEST_ROUNDS = 20, 4
 TURN_S = 0.042  # a block of the default length with its untimed start
 EVALUATION_S = 4.0  # of running all synthetic examples through one variant
 FEWEST_EXAMPLES = 32
-BLOCK_CALLS = 2  # of a model that is slower than a block: one untimed, one timed
 
 CONSTANT_WEIGHTS = "onnx.constant-weights"
 
@@ -167,7 +167,8 @@ def _variant(row: _Row) -> dict[str, Any]:
 
 def _measure(call_s: float | None, trials: int, budget_s: float) -> dict[str, Any]:
     """Return measuring settings that keep the least that is always taken near the budget."""
-    turn = max(TURN_S, BLOCK_CALLS * (call_s or 0.0))
+    call_s = call_s or 0.0
+    turn = max(TURN_S, (1 + calls_for(call_s, Measure().block_s)) * call_s)  # the first call is untimed
     rounds = int(budget_s / (REPLICATES * trials * turn))
     return {
         "replicates": REPLICATES,

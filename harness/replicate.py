@@ -12,16 +12,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.blocks import calls_for
 from harness.events import Event, RoundDone
 from harness.launcher import Spawn, WorkerFailure, WorkerHandle
 from harness.measure.contention import Evidence, Probe, evidence, wait_quiet
 from harness.schema import Trial
 from harness.suite import Measure
 
-MAX_CALLS = 5000
-# The untimed call at the start of a block is as long as a timed one, so a block of one call would waste half. Longer
-# blocks of slow calls cost few rounds' worth of time up to this many seconds.
-LEAST_CALLS, LEAST_CALLS_S = 4, 0.5
+VERIFY_S = 0.2  # of looking at outputs in each replicate; all of the reference was held against in the examination
 # After this many rounds per clean round wanted, a busy host is taken as it is and the record says so.
 DIRTY_PATIENCE = 2
 STOP_PROBE_S = 30.0  # a call that takes longer after a stop hangs
@@ -194,7 +192,7 @@ class ReplicateRun:
         with self._turn(live.worker):
             live.load_s = float(live.worker.call("load", timeout, cores=cores)["load_s"])
             live.first_call_s = float(live.worker.call("first", timeout)["first_call_s"])
-            live.worker.call("verify", timeout)
+            live.worker.call("verify", timeout, within_s=VERIFY_S)
 
     @contextmanager
     def _turn(self, worker: WorkerHandle) -> Iterator[None]:
@@ -292,10 +290,3 @@ class ReplicateRun:
         seen = evidence(before, self._tools.probe(pids), self._tools.watched)
         dirty = failed or seen.dirty
         return [Block(name, replicate, number, position, dirty, ns) for name, position, ns in samples], dirty, seen
-
-
-def calls_for(call_s: float, block_s: float) -> int:
-    """Return how many calls of ``call_s`` seconds make a block of about ``block_s``, and of slow calls a few more."""
-    call_s = max(call_s, 1e-9)
-    least = max(1, min(LEAST_CALLS, int(LEAST_CALLS_S / call_s)))
-    return min(max(round(block_s / call_s), least), MAX_CALLS)

@@ -169,8 +169,8 @@ class Measure(_Strict):
 
     replicates: Count = 5
     max_replicates: Count = 10
-    rounds: Count = 20
-    budget_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
+    rounds: Count = 25
+    budget_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 180.0
     precision: Annotated[float, Field(gt=0, lt=1)] = 0.01
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     block_s: Annotated[float, Field(gt=0, le=10)] = 0.03

@@ -9,6 +9,7 @@ import typer
 
 from harness import __version__
 from harness.cli import doctor, init, list_, plan, report, run, schema, selftest, show, try_
+from harness.cli.interrupts import kept_interrupts
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -46,7 +47,8 @@ def _options(
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 a gate failed, 2 the user's input, 3 the harness itself."""
     try:
-        app()
+        with kept_interrupts():
+            app()
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

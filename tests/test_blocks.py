@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.replicate import LEAST_CALLS, LEAST_CALLS_S, MAX_CALLS, calls_for
+from harness.blocks import LEAST_CALLS, LEAST_CALLS_S, MAX_CALLS, calls_for
 
 
 @pytest.mark.parametrize(
@@ -11,7 +11,8 @@ from harness.replicate import LEAST_CALLS, LEAST_CALLS_S, MAX_CALLS, calls_for
         (0.003, 10),  # fast: as many as fill the block
         (0.0, MAX_CALLS),
         (0.02, LEAST_CALLS),  # slower: the untimed call shall not be half of it
-        (0.1, LEAST_CALLS),
+        (0.06, LEAST_CALLS),
+        (0.1, 5),
         (0.2, 2),  # but a block stays short
         (0.6, 1),
         (30.0, 1),

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from harness.blocks import calls_for
+from harness.blocks import LEAST_CALLS, LEAST_CALLS_S
 from harness.schema import InputSpec
-from harness.suite import SYNTHETIC, Measure, ModelEntry
+from harness.suite import SYNTHETIC, ModelEntry
 
 REPLICATES = 5
 MOST_ROUNDS, FEWEST_ROUNDS = 20, 4
@@ -168,7 +168,8 @@ def _variant(row: _Row) -> dict[str, Any]:
 def _measure(call_s: float | None, trials: int, budget_s: float) -> dict[str, Any]:
     """Return measuring settings that keep the least that is always taken near the budget."""
     call_s = call_s or 0.0
-    turn = max(TURN_S, (1 + calls_for(call_s, Measure().block_s)) * call_s)  # the first call is untimed
+    timed_s = max(call_s, min(LEAST_CALLS * call_s, LEAST_CALLS_S))
+    turn = max(TURN_S, call_s + timed_s)  # the first call is untimed
     rounds = int(budget_s / (REPLICATES * trials * turn))
     return {
         "replicates": REPLICATES,

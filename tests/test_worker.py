@@ -134,5 +134,5 @@ def test_a_replicate_verifies_what_fits_and_more_where_that_is_wrong(
 ) -> None:
     reply, calls = _verify(monkeypatch, tmp_path, (2,), within_s=0.0)
     assert (reply["n"], calls) == (1, 1)
-    with pytest.raises(InvalidOutputError, match="the bound for 'runtime' is 0.001"):
+    with pytest.raises(InvalidOutputError, match=r"the bound for 'runtime' is 0\.001"):
         _verify(monkeypatch, tmp_path, (0,), within_s=0.0)

@@ -112,17 +112,24 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def has_attention(graph: Any) -> bool:
-    """Whether a softmax's output is a factor of a product, seen through operators that only move numbers."""
+    """Whether a softmax's output is a factor of a product, seen through operators that only move or choose numbers.
+
+    One that chooses is PyTorch's guard for rows that a mask empties: ``Where(IsNaN(p), 0, p)``.
+    """
     made = {output: node for node in graph.node for output in node.output}
 
-    def source(name: str) -> str:
-        while name in made and made[name].op_type in ("Cast", "Dropout", "Identity", "Reshape", "Transpose"):
-            name = made[name].input[0]
-        return made[name].op_type if name in made else ""
+    def from_softmax(name: str) -> bool:
+        if name not in made:
+            return False
+        node = made[name]
+        if node.op_type == "Where":
+            return any(from_softmax(choice) for choice in node.input[1:])
+        moves = node.op_type in ("Cast", "Dropout", "Identity", "Reshape", "Transpose")
+        return node.op_type == "Softmax" or (moves and from_softmax(node.input[0]))
 
     return any(
         node.op_type in ("Attention", "MultiHeadAttention")
-        or (node.op_type == "MatMul" and "Softmax" in {source(name) for name in node.input})
+        or (node.op_type == "MatMul" and any(map(from_softmax, node.input)))
         for node in graph.node
     )
 

@@ -12,6 +12,7 @@ from harness.backends.base import LowerRequest
 from harness.errors import InvalidOutputError, UnsupportedError
 from harness.openvino_files import read_settings
 from harness.passes import PASSES, nncf_quantize
+from harness.passes.onnx_rewrite import has_attention
 from harness.zoo import Split
 from tests.passes.sessions import load
 from tests.tiny_onnx import linear, node, onnx, save, tensor
@@ -120,6 +121,7 @@ class TestOpenVino:
         ]
         inputs = [tensor("x", [4, 4]), tensor("v", [4, 4])]
         path = save(tmp_path / "model.onnx", nodes, inputs, [tensor("y", [4, 4])], zero=np.float32(0))
+        assert has_attention(onnx.load(str(path)).graph)
         openvino = pytest.importorskip("openvino")
         assert nncf_quantize._has_attention(openvino.Core().read_model(path))
 

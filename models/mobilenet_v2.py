@@ -63,7 +63,8 @@ def network(seed: int) -> Any:
         initialize(result)
         for part in result.modules():
             if isinstance(part, Residual):  # starts as the identity, which trains faster (Goyal et al., 2017)
-                nn.init.zeros_(part.body[-1].weight)
+                *_, normalization = part.body.children()
+                nn.init.zeros_(normalization.get_parameter("weight"))
     return result
 
 

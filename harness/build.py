@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from harness import __version__
-from harness.artifacts import DESCRIPTION, REFERENCE, intact, payload, read_description
+from harness.artifacts import DESCRIPTION, intact, payload, read_description
 from harness.backends import BACKENDS
 from harness.backends.base import (
     Arrays,
@@ -44,6 +44,7 @@ from harness.modules import (
 )
 from harness.onnx_files import external_files
 from harness.passes import PASSES, BuildContext, Change, Pass, Stage
+from harness.reference import write_reference
 from harness.schema import MODEL_STEP, Artifact, Fidelity, Step, Trial
 from harness.sources import model_of
 from harness.targets import code_hash, parse_target
@@ -312,10 +313,7 @@ class Builder:
         return steps
 
     def _write_reference(self, test: Split, size: int, calls: int, directory: Path) -> None:
-        """Keep the real inputs of some calls and the outputs they must still give; the first axis counts calls.
-
-        Several calls where the batch is small: a single example may lie where the outputs cross zero, and there any
-        rounding is a large relative error. One only where outputs change their shape from call to call.
+        """Keep what some calls must still give.
 
         The reference is the module after the last pass that makes another function on purpose (pruned,
         fine-tuned), so that everything after it is held to its own, tighter bound.
@@ -324,13 +322,7 @@ class Builder:
         upto = max((i + 1 for i, p in enumerate(passes) if p.fidelity is Fidelity.QUALITY), default=0)
         module, _ = self._stage(passes[:upto])
         inputs = [test.batch(size, i * size) for i in range(calls)]
-        outputs = [run_module(module, batch) for batch in inputs]
-        if len({tuple(o.shape for o in call) for call in outputs}) > 1:
-            inputs, outputs = inputs[:1], outputs[:1]
-        arrays = {f"input_{i}": np.stack(column) for i, column in enumerate(zip(*inputs, strict=True))}
-        arrays |= {f"output_{i}": np.stack(column) for i, column in enumerate(zip(*outputs, strict=True))}
-        arrays["examples"] = np.asarray(len(inputs) * size)
-        np.savez(directory / REFERENCE, **arrays)  # type: ignore[arg-type]
+        write_reference(directory, inputs, [run_module(module, batch) for batch in inputs], size)
 
     def _fidelity(self) -> Fidelity:
         after = self.passes

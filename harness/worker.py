@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.artifacts import REFERENCE, intact, read_description
+from harness.artifacts import intact, read_description
 from harness.backends import BACKENDS
 from harness.backends.base import Arrays, Session, SessionOptions, Unavailable
 from harness.cache import Cache
-from harness.dataset import TestData, numbered, read_card, read_test_data
+from harness.dataset import TestData, read_card, read_test_data
 from harness.errors import HarnessError, InvalidOutputError, UnsupportedError
 from harness.measure.memory import HELD, growth_per_call, peak_rss_bytes, reset_peak, rss_bytes, set_sizes
 from harness.measure.quality import METRICS
@@ -40,7 +40,8 @@ from harness.protocol import (
     trial_from_message,
     value_to_message,
 )
-from harness.schema import FIDELITY_BOUND, Trial, Unmeasured
+from harness.reference import check_finite, verify
+from harness.schema import Trial, Unmeasured
 from harness.workloads.base import WORKLOADS
 
 PR_SET_PDEATHSIG = 1
@@ -194,32 +195,9 @@ class Worker:
         return {"execution": dataclasses.asdict(told)}
 
     def _do_verify(self, within_s: float | None = None) -> Message:
-        """Hold the outputs on real inputs against the stored reference; raises InvalidOutputError.
-
-        After ``within_s`` seconds the calls so far are enough if their outputs are within the bound: a replicate
-        looks whether it opened what was examined in full. A few calls that are not within it decide nothing.
-        """
-        session = self._require_session()
+        """Hold the outputs on real inputs against the stored reference; returns the parts of a ``FidelityCheck``."""
         kind = read_description(self._directory, cached=True).fidelity
-        bound = FIDELITY_BOUND[kind]
-        with np.load(self._directory / REFERENCE) as stored:
-            inputs = numbered(stored, "input")
-            expected, n = numbered(stored, "output"), int(stored["examples"])
-        calls: list[Arrays] = []
-        error, began, every = 0.0, time.perf_counter(), len(inputs[0])
-        for i in range(every):
-            calls.append(session(tuple(column[i] for column in inputs)))
-            last = i + 1 == every
-            if last or (within_s is not None and time.perf_counter() - began >= within_s):
-                error = relative_error(_stacked(calls), tuple(column[: i + 1] for column in expected))
-                if bound is None or error <= bound:
-                    break
-                if last:
-                    raise InvalidOutputError(
-                        f"outputs differ from the reference by {error:.3g} (relative), "
-                        f"the bound for '{kind}' is {bound:g}"
-                    )
-        return {"kind": kind, "relative_error": error, "bound": bound, "n": n * len(calls) // every}
+        return dataclasses.asdict(verify(self._require_session(), self._directory, kind, within_s))
 
     def _do_evaluate(self, output: str) -> Message:
         """Run the whole test split; writes predictions and scores (npz) and returns the metric's value and n."""
@@ -235,7 +213,7 @@ class Worker:
             outputs = session(data.split.batch(size, start))  # the last batch is filled up, and cut after the run
             outputs = tuple(o[np.newaxis] for o in outputs) if data.split.stacked else outputs
             outputs = tuple(o[:keep] for o in outputs)
-            _check_finite(outputs)
+            check_finite(outputs)
             predictions.append(judge.predict(outputs))
             scores.append(judge.score(outputs, data.right(start, keep)))
         values = np.concatenate(scores)
@@ -312,35 +290,6 @@ def _still() -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-
-
-def relative_error(outputs: Arrays, expected: Arrays) -> float:
-    """Return the largest ‖y − y_ref‖₂ / ‖y_ref‖₂ over outputs; raises InvalidOutputError for NaN or a shape."""
-    if len(outputs) != len(expected):
-        raise InvalidOutputError(f"{len(outputs)} outputs, the reference has {len(expected)}")
-    _check_finite(outputs)
-    worst = 0.0
-    for i, (got, want) in enumerate(zip(outputs, expected, strict=True)):
-        if got.shape != want.shape:
-            raise InvalidOutputError(f"output {i} has shape {got.shape}, the reference {want.shape}")
-        scale = float(np.linalg.norm(want.astype(np.float64)))
-        difference = float(np.linalg.norm(got.astype(np.float64) - want.astype(np.float64)))
-        worst = max(worst, difference / scale if scale > 0 else difference)
-    return worst
-
-
-def _stacked(calls: list[Arrays]) -> Arrays:
-    """Return the outputs of several calls with the calls as their first axis; raises InvalidOutputError."""
-    if len({tuple(o.shape for o in call) for call in calls}) > 1:
-        raise InvalidOutputError("the outputs change their shape from call to call, those of the reference do not")
-    return tuple(np.stack(column) for column in zip(*calls, strict=True))
-
-
-def _check_finite(outputs: Arrays) -> None:
-    for i, output in enumerate(outputs):
-        if np.issubdtype(output.dtype, np.floating) and not np.isfinite(output).all():
-            share = 1.0 - float(np.isfinite(output).mean())
-            raise InvalidOutputError(f"output {i} is not finite in {100 * share:.0f} % of its values (NaN or infinity)")
 
 
 def pin(cores: set[int]) -> None:

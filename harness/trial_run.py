@@ -169,7 +169,7 @@ class TrialRun:
             used["inference_peak_bytes"],
             **{name: value_from_message(used[name]) for name in (*HELD, "growth_bytes_per_call")},
         )
-        fidelity = FidelityCheck(**{**check, "kind": Fidelity(check["kind"])})
+        fidelity = FidelityCheck(Fidelity(check["kind"]), check["relative_error"], check["bound"], check["n"])
         record = replace(
             record,
             startup_s=startup_s,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -19,8 +18,8 @@ def kept_interrupts() -> Iterator[None]:
 
     def unraisable(caught: sys.UnraisableHookArgs) -> None:
         if caught.exc_type is KeyboardInterrupt:
-            # A signal, since that also ends a system call the main thread waits in.
-            again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), signal.SIGINT))
+            # A signal to the main thread, since that also ends a system call it waits in.
+            again = threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
             again.daemon = True
             again.start()
         else:

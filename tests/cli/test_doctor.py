@@ -39,7 +39,7 @@ def test_measured_noise_is_told_with_the_smallest_difference(cache_dir: Path) ->
     keep(replace(NOISE, host=host_fingerprint()["id"]))
     shown = CliRunner().invoke(app, ["doctor"])
     assert "sd of a block 3.00 %, of a process 1.00 % [0.50 %, 2.00 %]" in shown.output
-    assert "at 5 × 20" in shown.output
+    assert "at 5 × 25" in shown.output
     assert "repeat the measurement" not in shown.output
 
 

@@ -56,7 +56,7 @@ def test_the_noise_of_this_host_is_shown_with_what_it_resolves(cache_dir: Path, 
     found = diagnose(write_root(tmp_path / "root"))
     assert found.noise == (noise,)
     [shown] = to_json(found)["noise"]
-    assert [(r["replicates"], r["rounds"]) for r in shown["resolves"]] == [(3, 20), (5, 20), (10, 20)]
+    assert [(r["replicates"], r["rounds"]) for r in shown["resolves"]] == [(3, 25), (5, 25), (10, 25)]
     assert list(floors(noise).values()) == sorted(floors(noise).values(), reverse=True)
 
 

@@ -2,9 +2,10 @@
 
 The network of Sandler et al. (2018) at width 1.0 with one input channel and ten classes, 2.2 million parameters. It
 sees 46 000 images once: 88.7 % of the 5000 test images right (seed 0, one thread of a Xeon with AVX512, 359
-CPU-seconds), 89.4 % where two threads trained it, because their sums round differently. Its depthwise convolutions move much and compute little, so it is the harder case for a runtime; their
-weights have few values a channel, so it is the harder case for INT8 too. The recipe is the best of four by this test
-accuracy, which is slightly too good for that; comparisons are not touched.
+CPU-seconds), 89.4 % where two threads trained it, because their sums round differently. Its depthwise convolutions
+move much and compute little, so it is the harder case for a runtime; their weights have few values a channel, so it
+is the harder case for INT8 too. The recipe is the best of four by this test accuracy, which is slightly too good for
+that; comparisons are not touched.
 """
 
 from __future__ import annotations

@@ -57,9 +57,7 @@ def no_arithmetic(e: Evidence) -> str | None:
     lacking = e.lacks(e.asked)
     if not lacking or e.weights_only:
         return None
-    sentence = f"this CPU has no {e.asked} arithmetic (it lacks {' and '.join(lacking)})"
-    casts = 0.0 if e.timed is None else e.timed.share("conversion")
-    return sentence if casts < SOME else f"{sentence}, and conversions take {part(e.timed, casts)}"  # type: ignore[arg-type]
+    return _with_casts(f"this CPU has no {e.asked} arithmetic (it lacks {' and '.join(lacking)})", e)
 
 
 def emulated_float16(e: Evidence) -> str | None:
@@ -153,7 +151,9 @@ def low_peak(e: Evidence) -> str | None:
         return None
     rates = [units.rate(peak.flops_per_s, operations(peak.format)) for peak in (own, other)]
     times = units.ratio(own.flops_per_s / other.flops_per_s)
-    return f"this CPU multiplies {e.asked} at {times} the rate of {before} (measured peaks {rates[0]} and {rates[1]})"
+    return _with_casts(
+        f"this CPU multiplies {e.asked} at {times} the rate of {before} (measured peaks {rates[0]} and {rates[1]})", e
+    )
 
 
 def outside_operators(e: Evidence) -> str | None:
@@ -293,3 +293,10 @@ RULES = tuple(
 
 def _counted(number: int, noun: str) -> str:
     return "" if not number else f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _with_casts(sentence: str, e: Evidence) -> str:
+    """Add what conversions take where that is much: a format without a gain still has their cost."""
+    if e.timed is None or (casts := e.timed.share("conversion")) < SOME:
+        return sentence
+    return f"{sentence}, and conversions take {part(e.timed, casts)}"

@@ -206,6 +206,10 @@ def test_a_peak_that_is_not_above_the_format_before() -> None:
         "this CPU multiplies bfloat16 at 0.515× the rate of float32 (measured peaks 85.0 GFLOP/s and 165 GFLOP/s)",
     )
     fast = replace(PEAKS, arithmetic=(arithmetic[0], replace(arithmetic[1], flops_per_s=300e9)))
+    casting = executed(("matmul", "bfloat16", "compute", 0.8), ("aten::_to_copy", "float32", "conversion", 0.2))
+    assert said(evidence(casting, "cast.bfloat16", peaks=slow, **known))[1].endswith(
+        "85.0 GFLOP/s and 165 GFLOP/s), and conversions take 20 % of the operators' time"
+    )
     for peaks in (fast, None, replace(PEAKS, arithmetic=arithmetic[:1])):
         assert said(evidence(HALF, "cast.bfloat16", peaks=peaks, **known))[0] == "unexplained"
 

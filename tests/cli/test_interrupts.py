@@ -18,6 +18,7 @@ class Interrupted:
         for _ in range(1000):  # Python's handler runs here, where nothing can be raised
             pass
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 try:
     with kept_interrupts():
         Interrupted()

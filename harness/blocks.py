@@ -13,3 +13,8 @@ def calls_for(call_s: float, block_s: float) -> int:
     call_s = max(call_s, 1e-9)
     least = max(1, min(LEAST_CALLS, int(LEAST_CALLS_S / call_s)))
     return min(max(round(block_s / call_s), least), MAX_CALLS)
+
+
+def turn_s(call_s: float, block_s: float) -> float:
+    """Return about how many seconds a turn takes: one untimed call and a block."""
+    return call_s + max(block_s, call_s, min(LEAST_CALLS * call_s, LEAST_CALLS_S))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.blocks import calls_for
 from harness.errors import UserError
 from harness.events import StageStarted
 from harness.launcher import WorkerFailure
@@ -70,7 +71,7 @@ def _alone(item: Examined, policy: Measure, context: Context) -> Sequence[int]:
         worker.call("first", timeout)
         worker.call("verify", timeout)
         call_s = float(worker.call("ready", timeout)["call_s"])
-        calls = max(1, round(policy.block_s / max(call_s, 1e-9)))
+        calls = calls_for(call_s, policy.block_s)
         blocks = max(1, round(TIMED_S / max(calls * call_s, 1e-9)))
         found: list[int] = []
         for _ in range(blocks):

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from harness.blocks import LEAST_CALLS, LEAST_CALLS_S
+from harness.blocks import turn_s
 from harness.schema import InputSpec
-from harness.suite import SYNTHETIC, ModelEntry
+from harness.suite import SYNTHETIC, Measure, ModelEntry
 
 REPLICATES = 5
 MOST_ROUNDS, FEWEST_ROUNDS = 20, 4
@@ -167,9 +167,7 @@ def _variant(row: _Row) -> dict[str, Any]:
 
 def _measure(call_s: float | None, trials: int, budget_s: float) -> dict[str, Any]:
     """Return measuring settings that keep the least that is always taken near the budget."""
-    call_s = call_s or 0.0
-    timed_s = max(call_s, min(LEAST_CALLS * call_s, LEAST_CALLS_S))
-    turn = max(TURN_S, call_s + timed_s)  # the first call is untimed
+    turn = max(TURN_S, turn_s(call_s or 0.0, Measure().block_s))
     rounds = int(budget_s / (REPLICATES * trials * turn))
     return {
         "replicates": REPLICATES,

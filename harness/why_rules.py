@@ -85,9 +85,14 @@ def signed_activations(e: Evidence) -> str | None:
     integers = {o.name: o.share for o in e.ran.operators if o.kind == "compute" and o.format == "int8"}
     if not integers:
         return None
+    floats = e.ran.formats.get("float32", 0.0)
+    if floats >= MOST:  # most layers were not fused into integer operators at all
+        cost = _with_casts(f"{units.percent(floats, 0)} of the computing operators still run in float32", e)
+    else:
+        cost = f"{part(e.ran, sum(integers.values()))} is in such products ({listed(integers)})"
     return (
-        f"activations are signed (S8S8), and the fast x86 kernels ({fast[0]}) take unsigned ones: "
-        f"{part(e.ran, sum(integers.values()))} is in such products ({listed(integers)}); use activations=uint8"
+        f"activations are signed (S8S8), and the fast x86 kernels ({fast[0]}) take unsigned ones: {cost}; "
+        "use activations=uint8"
     )
 
 

@@ -124,6 +124,15 @@ def test_signed_activations_miss_the_fast_kernels() -> None:
         "activations are signed (S8S8), and the fast x86 kernels (avx512_vnni) take unsigned ones: 80 % of the "
         "operators' time is in such products (QLinearConv 80 %); use activations=uint8"
     )
+    unfused = executed(
+        ("Conv", "float32", "compute", 0.4), ("DequantizeLinear", "int8", "conversion", 0.45),
+        ("QLinearConv", "int8", "compute", 0.15),
+    )  # fmt: skip
+    assert said(evidence(unfused, s8s8, asked="int8", ratio=0.5, flags=VNNI))[1] == (
+        "activations are signed (S8S8), and the fast x86 kernels (avx512_vnni) take unsigned ones: 73 % of the "
+        "computing operators still run in float32, and conversions take 45 % of the operators' time; use "
+        "activations=uint8"
+    )
     u8s8 = PassSpec("quantize.static-int8", {"activations": "uint8"})
     assert said(evidence(SIGNED, u8s8, asked="int8", ratio=1.2, flags=VNNI))[0] == "conversions"
     assert said(evidence(SIGNED, s8s8, asked="int8", flags=VNNI, backend="openvino"))[0] == "conversions"

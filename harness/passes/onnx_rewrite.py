@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -118,6 +119,7 @@ def has_attention(graph: Any) -> bool:
     """
     made = {output: node for node in graph.node for output in node.output}
 
+    @functools.cache  # choices may share what they choose from
     def from_softmax(name: str) -> bool:
         if name not in made:
             return False

@@ -91,7 +91,7 @@ def runs_on_cpu(root: Any) -> Iterator[Run]:
     for event in _below(root):
         if _COMPILED in event.name:
             yield Run(GENERATED, "", "other", event.self_cpu_time_total / 1e6)
-        elif "::" in event.name and not any(_works(child, event) for child in event.cpu_children):
+        elif "::" in event.name and not _is_dispatch(event):
             yield _run(event, event.self_cpu_time_total / 1e6)
 
 
@@ -108,12 +108,20 @@ def _below(event: Any) -> Iterator[Any]:
         yield from _below(child)
 
 
-def _works(event: Any, parent: Any) -> bool:
-    """Tell whether an operator does work that its parent is named for, and not merely prepares it."""
-    name = _short(event.name)
-    if name in _COPIES:
-        return not COMPUTE.search(_short(parent.name))
-    return name not in _VIEWS or any(_works(child, event) for child in event.cpu_children)
+def _is_dispatch(event: Any) -> bool:
+    """Whether others do the work that an operator is named for.
+
+    A product or convolution is such a name only for others that compute: one that first puts its inputs in order
+    (``mkldnn_convolution`` → ``contiguous`` → ``clone`` → ``copy_``) does its own work after that.
+    """
+    if COMPUTE.search(_short(event.name)):
+        return any("::" in below.name and COMPUTE.search(_short(below.name)) for below in _below(event))
+    return any(_works(child) for child in event.cpu_children)
+
+
+def _works(event: Any) -> bool:
+    """Tell whether an operator does work, and does not merely give another view or memory."""
+    return _short(event.name) not in _VIEWS or any(_works(child) for child in event.cpu_children)
 
 
 def _run(event: Any, seconds: float) -> Run:

@@ -121,6 +121,30 @@ def test_what_leads_to_the_work_is_dispatch_and_its_own_time_no_operators():
     ]  # fmt: skip
 
 
+def test_a_convolution_that_puts_its_inputs_in_order_does_its_own_work():
+    copy = _Event("aten::copy_", 2.0, ("c10::Half", "c10::Half"))
+    ordered = _Event("aten::contiguous", 0.1, ("c10::Half",), [_Event("aten::clone", 0.1, ("c10::Half",), [copy])])
+    kernel = _Event("aten::mkldnn_convolution", 90.0, ("c10::Half", "c10::Half"), [_Event("aten::empty"), ordered])
+    runs = list(runs_on_cpu(_call(_Event("aten::conv2d", 1.0, ("c10::Half",), [kernel]))))
+    compute = [(run.name, run.format, run.seconds) for run in runs if run.kind == "compute"]
+    assert compute == [("aten::mkldnn_convolution", "float16", pytest.approx(90e-6))]
+    assert [run.seconds for run in runs if run.kind == "conversion"] == [pytest.approx(2e-6)]
+
+
+def test_convolutions_in_float16_are_seen_to_compute(tmp_path):
+    class Half(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Sequential(torch.nn.Conv2d(1, 16, 3), torch.nn.Conv2d(16, 16, 3)).half()
+
+        def forward(self, x):
+            return self.inner(x.half()).float()
+
+    told = _profile(Half(), tmp_path)
+    assert told.formats == {"float16": 1.0}
+    assert sum(_counts(told, "compute").values()) == 2
+
+
 def test_what_a_quantization_is_made_of_is_conversion():
     inside = _Event("aten::round", 2.0, ("float",))
     [run] = runs_on_cpu(_call(_Event("torchao::quantize_affine", 5.0, ("float",), [inside])))
